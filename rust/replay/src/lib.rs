@@ -1,0 +1,1 @@
+//! Recordings of the Linux page allocator: parsing, replay, comparison.
