@@ -1,1 +1,3 @@
 //! Recordings of the Linux page allocator: parsing, replay, comparison.
+
+pub mod report;
