@@ -6,4 +6,5 @@
 pub mod config;
 pub mod error;
 pub mod memblock;
+pub mod state;
 pub mod types;
