@@ -3,8 +3,18 @@
 //!
 //! A module uses only modules of lower layers; `tools/check_layers.py` holds the list.
 
+pub mod buddy;
 pub mod config;
 pub mod error;
+pub mod free_area;
+pub mod free_list;
 pub mod memblock;
+
+pub mod page_array;
+pub mod pageblock;
+#[cfg(not(feature = "loom"))]
+pub mod segment;
 pub mod state;
+pub mod sync;
 pub mod types;
+pub mod word;

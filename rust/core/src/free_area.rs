@@ -1,0 +1,301 @@
+//! The free blocks of a zone: free lists and split registers as one structure.
+//!
+//! A block of order i in the split register of a migratetype is the front element of that list;
+//! this module keeps that true: whatever is pushed to a front first spills the element there.
+
+use crate::free_list::FreeLists;
+use crate::pageblock::Pageblocks;
+use crate::sync::{AtomicU32, Bug, Relaxed, planted};
+use crate::types::{MAX_ORDER, MigrateType, NR_MIGRATETYPES};
+use crate::word::PageIdx;
+use crate::word::split_register::SplitRegister;
+
+/// How often a split tries to install its remainders at once before it pushes them one by one.
+const INSTALL_TRIES: u32 = 2;
+
+/// Which end of its list a freed block goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The kernel's ordinary rule: the back if the parent's buddy is free, else the front
+    /// (`buddy_merge_likely`).
+    Likely,
+    /// The back (`FPI_TO_TAIL`).
+    Back,
+}
+
+/// How far blocks may merge (mm/page_alloc.c, `__free_one_page`).
+#[derive(Clone, Copy)]
+pub struct MergeRule<'a> {
+    /// Largest order, `MAX_ORDER - 1` of the configuration.
+    pub top: u32,
+    /// Pageblock types, for the check at and above the pageblock order.
+    pub blocks: Pageblocks<'a>,
+    /// Number of isolated pageblocks in the zone; while it is 0 nothing restricts merging.
+    pub nr_isolated: &'a AtomicU32,
+}
+
+impl MergeRule<'_> {
+    /// Does the zone have isolated pageblocks?
+    #[inline(always)]
+    pub fn has_isolated(self) -> bool {
+        self.nr_isolated.load(Relaxed) != 0 // ORDERING(R3)
+    }
+
+    /// Block (p, order), to be freed to list `mt`, may merge up to this order without asking again.
+    #[inline(always)]
+    fn limit(self, p: PageIdx, order: u32, mt: usize) -> u32 {
+        if !self.has_isolated() {
+            return self.top;
+        }
+        let pageblock_order = self.blocks.order();
+        if order < pageblock_order {
+            return pageblock_order.min(self.top);
+        }
+        if order == self.top {
+            return order;
+        }
+        let isolate = MigrateType::Isolate;
+        let buddy_isolated = self.blocks.get(p ^ (1 << order)) == isolate;
+        if buddy_isolated == (mt == isolate.index()) { order + 1 } else { order }
+    }
+}
+
+/// Free lists and split registers of one zone.
+#[derive(Clone, Copy)]
+pub struct FreeArea<'a> {
+    /// The lists below.
+    pub lists: FreeLists<'a>,
+    /// How far blocks may merge.
+    pub rule: MergeRule<'a>,
+}
+
+impl FreeArea<'_> {
+    #[inline(always)]
+    fn register(self, mt: usize) -> SplitRegister {
+        self.lists.lists.split.load(mt)
+    }
+
+    #[inline(always)]
+    fn cas_register(self, mt: usize, old: SplitRegister, new: SplitRegister) -> Result<(), SplitRegister> {
+        self.lists.lists.split.cas(mt, old, new)
+    }
+
+    /// Is there a block of exactly this order and migratetype? (A linked zombie counts.)
+    #[inline(always)]
+    pub fn has(self, order: u32, mt: usize) -> bool {
+        self.register(mt).has(order) || !self.lists.lists.list(order, mt).is_empty()
+    }
+
+    /// Is block (b, order) free, in whatever list or register?
+    #[inline(always)]
+    pub fn is_free(self, b: PageIdx, order: u32) -> bool {
+        self.lists.is_free(b, order) || self.register_of(b, order).is_some()
+    }
+
+    /// The migratetype whose split register holds block (b, order).
+    #[inline(always)]
+    fn register_of(self, b: PageIdx, order: u32) -> Option<usize> {
+        (0..NR_MIGRATETYPES).find(|&mt| self.register(mt).contains(b, order))
+    }
+
+    // ---- putting blocks in ------------------------------------------------------------------
+
+    /// Puts a block we own at the front.
+    #[inline]
+    pub fn push_front(self, x: PageIdx, order: u32, mt: usize) {
+        let register = self.register(mt);
+        if register.has(order) {
+            self.spill(mt, register, 1 << order);
+        }
+        self.lists.push_front(x, order, mt);
+    }
+
+    /// Puts a block we own at the back.
+    #[inline]
+    pub fn push_back(self, x: PageIdx, order: u32, mt: usize) {
+        self.lists.push_back(x, order, mt);
+    }
+
+    /// Moves the register's elements of `orders` to the fronts of their lists, where they belong.
+    ///
+    /// A buddy that is freed while its element is in neither place does not see it, so every
+    /// spilled block is checked again. A pair that was already free before is left as it was:
+    /// only isolation makes such pairs, and the kernel does not merge them here either.
+    #[cold]
+    #[inline(never)]
+    pub fn spill(self, mt: usize, register: SplitRegister, orders: u32) {
+        let orders = orders & register.mask();
+        let each = |f: &mut dyn FnMut(u32)| {
+            (0..MAX_ORDER as u32).rev().filter(|o| orders >> o & 1 == 1).for_each(f);
+        };
+        let mut paired = 0;
+        each(&mut |o| {
+            let x = register.element(o);
+            if o + 1 < MAX_ORDER as u32 && self.is_free(x ^ (1 << o), o) {
+                paired |= 1 << o;
+            }
+        });
+        if self.cas_register(mt, register, register.without(orders)).is_err() {
+            return;
+        }
+        each(&mut |o| self.lists.push_front(register.element(o), o, mt));
+        if planted(Bug::NoRecheckAfterSpill) {
+            return;
+        }
+        each(&mut |o| {
+            if paired >> o & 1 == 0 {
+                self.merge_missed_pair(register.element(o), o, mt);
+            }
+        });
+    }
+
+    /// Spills whatever register elements lie in the block of the largest order around `x`.
+    pub fn spill_around(self, x: PageIdx) {
+        for mt in 0..NR_MIGRATETYPES {
+            let register = self.register(mt);
+            let block = MAX_ORDER as u32 - 1;
+            if !register.is_empty() && register.base() >> block == x >> block {
+                self.spill(mt, register, register.mask());
+            }
+        }
+    }
+
+    /// After a split of our own block: the remainders become the new fronts of their lists.
+    #[inline]
+    pub fn install(self, mt: usize, base: PageIdx, orders: u32) {
+        if orders == 0 {
+            return;
+        }
+        let new = SplitRegister::new(base, orders);
+        for _ in 0..INSTALL_TRIES {
+            let register = self.register(mt);
+            if !register.is_empty() {
+                self.spill(mt, register, register.mask());
+            } else if self.cas_register(mt, register, new).is_ok() {
+                return;
+            }
+        }
+        for order in (0..MAX_ORDER as u32).rev().filter(|o| orders >> o & 1 == 1) {
+            self.push_front(new.element(order), order, mt);
+        }
+    }
+
+    // ---- taking blocks out ------------------------------------------------------------------
+
+    /// Takes the front block of exactly this order and migratetype.
+    #[inline]
+    pub fn take_front(self, order: u32, mt: usize) -> Option<PageIdx> {
+        let mut register = self.register(mt);
+        while register.has(order) {
+            match self.cas_register(mt, register, register.without(1 << order)) {
+                Ok(()) => return Some(register.element(order)),
+                Err(seen) => register = seen,
+            }
+        }
+        self.lists.pop(order, mt)
+    }
+
+    /// Takes block (b, order) out of wherever it is; its migratetype.
+    pub fn take(self, b: PageIdx, order: u32) -> Option<usize> {
+        if let Some(frozen) = self.lists.claim(b, order) {
+            self.lists.detach(b, frozen);
+            return Some(frozen.mt());
+        }
+        while let Some(mt) = self.register_of(b, order) {
+            let register = self.register(mt);
+            if register.contains(b, order) && self.cas_register(mt, register, register.without(1 << order)).is_ok() {
+                return Some(mt);
+            }
+        }
+        None
+    }
+
+    // ---- merging ----------------------------------------------------------------------------
+
+    /// Merges block (p, order) that we own with its free buddies and publishes the result in a
+    /// list of `mt` (mm/page_alloc.c, `__free_one_page` without the counters).
+    ///
+    /// Two buddies freed at the same time can miss each other: both look, then both publish. So
+    /// each side looks again after its SeqCst publication; at least one of them then sees both
+    /// blocks free. Both claim the lower block first: the loser walks away, the winner goes on
+    /// merging from there.
+    pub fn put(self, mut p: PageIdx, mut order: u32, mut mt: usize, side: Side) {
+        loop {
+            loop {
+                let limit = self.rule.limit(p, order, mt);
+                if order >= limit {
+                    break;
+                }
+                let Some(merged) = self.merge_up(p, order, limit) else { break };
+                order = merged;
+                p &= !((1 << order) - 1);
+            }
+            if side == Side::Back || self.is_merge_likely(p, order) {
+                self.push_back(p, order, mt);
+            } else {
+                self.push_front(p, order, mt);
+            }
+            if planted(Bug::NoRecheck) {
+                return;
+            }
+            let Some((lower, list)) = self.take_missed_pair(p, order, mt) else { return };
+            (p, mt) = (lower, list);
+        }
+    }
+
+    /// Is the buddy of the parent block free as a whole, so that a merge is likely soon
+    /// (`buddy_merge_likely`)?
+    #[inline(always)]
+    fn is_merge_likely(self, p: PageIdx, order: u32) -> bool {
+        order + 1 < self.rule.top && {
+            let parent = p & !(1 << order);
+            self.is_free(parent ^ (2 << order), order + 1)
+        }
+    }
+
+    /// Two free buddies may have missed each other: merges them if they are still both free.
+    #[cold]
+    #[inline(never)]
+    pub fn merge_missed_pair(self, x: PageIdx, order: u32, mt: usize) {
+        if let Some((lower, list)) = self.take_missed_pair(x, order, mt) {
+            self.put(lower, order, list, Side::Likely);
+        }
+    }
+
+    /// If block (x, order) of list `mt` may merge with its buddy and both are free: takes the
+    /// lower one of the two. Its page and list.
+    #[inline(always)]
+    fn take_missed_pair(self, x: PageIdx, order: u32, mt: usize) -> Option<(PageIdx, usize)> {
+        let buddy = x ^ (1 << order);
+        if order >= self.rule.top || !self.is_free(buddy, order) || self.rule.limit(x, order, mt) <= order {
+            return None;
+        }
+        let first = if planted(Bug::RecheckUpperFirst) { x.max(buddy) } else { x.min(buddy) };
+        self.take(first, order).map(|list| (first, list))
+    }
+
+    /// One merge step for block (p, order) that we own: takes its buddy, or the whole run of
+    /// buddies that one split register holds, up to order `limit`. The new order, if any.
+    #[inline(always)]
+    pub fn merge_up(self, p: PageIdx, order: u32, limit: u32) -> Option<u32> {
+        for mt in 0..NR_MIGRATETYPES {
+            let mut register = self.register(mt);
+            while register.has_buddy_of(p, order) {
+                let run = register.run_from(order, limit);
+                let new = register.without(((1 << run) - 1) << order);
+                if planted(Bug::BlindSplitMerge) {
+                    self.lists.lists.split.blind_store(mt, new);
+                    return Some(order + run);
+                }
+                match self.cas_register(mt, register, new) {
+                    Ok(()) => return Some(order + run),
+                    Err(seen) => register = seen,
+                }
+            }
+        }
+        let buddy = p ^ (1 << order);
+        let frozen = self.lists.claim(buddy, order)?;
+        self.lists.detach(buddy, frozen);
+        Some(order + 1)
+    }
+}

@@ -1,0 +1,151 @@
+//! The segment: everything the allocator knows, in one contiguous, pointer-free piece of memory.
+//!
+//! This is the only part of the crate (beside the tests) that handles raw memory. It hands out
+//! safe slices of types that consist of atomics alone, so that concurrent access from threads and
+//! processes is defined whatever bytes the memory holds; what the bytes mean is checked above.
+
+mod geometry;
+mod image;
+mod mapping;
+mod shared;
+mod tables;
+
+pub use geometry::{Geometry, SegmentPlan, Table, ZonePlan};
+pub use image::ImageError;
+pub use mapping::Mapping;
+pub use shared::{Shared, SharedRef, SharedSlice};
+pub use tables::{
+    BOOT_PAGESET_HIGH, CONFIG_WORDS, CpuSlot, CpuZone, Header, LAYOUT_VERSION, MAGIC, Machine, NodeShared, PcpList,
+    PfnRange, ZoneShared, ZonelistEntry,
+};
+
+use crate::buddy::InFlightFlag;
+use crate::error::BootError;
+use crate::page_array::PageDesc;
+use crate::sync::{AtomicU8, AtomicU16, Relaxed};
+use std::sync::Arc;
+
+/// A mapped segment with typed access to its tables.
+#[derive(Debug)]
+pub struct Segment {
+    map: Arc<Mapping>,
+    geometry: Geometry,
+    /// Magic, version, sizes and the configuration.
+    pub header: SharedRef<Header>,
+    /// Machine-wide tunables and totals.
+    pub machine: SharedRef<Machine>,
+    /// One entry per online node.
+    pub nodes: SharedSlice<NodeShared>,
+    /// One entry per zone that spans pages.
+    pub zones: SharedSlice<ZoneShared>,
+    /// One slot per cpu.
+    pub cpus: SharedSlice<CpuSlot>,
+    /// In-flight flags, one per cpu slot.
+    pub in_flight: SharedSlice<InFlightFlag>,
+    /// Per zone and cpu: index `zone * nr_cpus + cpu`.
+    pub cpu_zones: SharedSlice<CpuZone>,
+    /// Zonelists of all nodes, one after the other.
+    pub zonelists: SharedSlice<ZonelistEntry>,
+    /// Memory ranges in pfns, ascending.
+    pub memory: SharedSlice<PfnRange>,
+    /// Reserved ranges in pfns, ascending.
+    pub reserved: SharedSlice<PfnRange>,
+    /// Pageblock migratetypes, index pfn >> pageblock_order.
+    pub pageblocks: SharedSlice<AtomicU8>,
+    /// Zone of each block of the largest order: 0 none, `MIXED`, else zone number + 1.
+    pub block_zones: SharedSlice<AtomicU16>,
+    /// Page descriptors, one table per zone.
+    pub pages: Vec<SharedSlice<PageDesc>>,
+}
+
+/// A block of the largest order whose pages belong to more than one zone, or to a zone in part.
+pub const MIXED: u16 = u16::MAX;
+
+impl Segment {
+    /// Maps fresh private memory for a machine of this shape and writes the header.
+    pub fn create(plan: &SegmentPlan) -> Result<Segment, BootError> {
+        let geometry = Geometry::new(plan)?;
+        let map = Mapping::anonymous(geometry.total_bytes).map_err(BootError::OutOfMemory)?;
+        let segment = Self::over(map, geometry).ok_or(BootError::MemoryMap("the segment does not hold its tables"))?;
+        segment.header.write(plan, segment.geometry.total_bytes);
+        segment.zones.iter().for_each(|zone| zone.lists.init());
+        Ok(segment)
+    }
+
+    fn over(map: Arc<Mapping>, geometry: Geometry) -> Option<Segment> {
+        Some(Segment {
+            header: SharedRef::new(&map, geometry.header)?,
+            machine: SharedRef::new(&map, geometry.machine)?,
+            nodes: SharedSlice::new(&map, geometry.nodes)?,
+            zones: SharedSlice::new(&map, geometry.zones)?,
+            cpus: SharedSlice::new(&map, geometry.cpus)?,
+            in_flight: SharedSlice::new(&map, geometry.in_flight)?,
+            cpu_zones: SharedSlice::new(&map, geometry.cpu_zones)?,
+            zonelists: SharedSlice::new(&map, geometry.zonelists)?,
+            memory: SharedSlice::new(&map, geometry.memory)?,
+            reserved: SharedSlice::new(&map, geometry.reserved)?,
+            pageblocks: SharedSlice::new(&map, geometry.pageblocks)?,
+            block_zones: SharedSlice::new(&map, geometry.block_zones)?,
+            pages: geometry.pages.iter().map(|table| SharedSlice::new(&map, *table)).collect::<Option<_>>()?,
+            geometry,
+            map,
+        })
+    }
+
+    /// Bytes of address space the segment takes.
+    pub fn len_bytes(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Bytes of address space its page descriptors take.
+    pub fn page_table_bytes(&self) -> usize {
+        self.pages.iter().map(|pages| size_of_val::<[PageDesc]>(pages)).sum()
+    }
+
+    /// A copy of everything, sparse and with a checksum.
+    ///
+    /// The copy is exact if nothing changes the segment meanwhile.
+    pub fn save(&self) -> Vec<u8> {
+        image::save(&self.map)
+    }
+
+    /// Maps a copy made by [`Self::save`]. Only the frame is checked here: sizes, version and
+    /// checksum; what the tables say is the caller's to verify.
+    pub fn load(bytes: &[u8]) -> Result<Segment, ImageError> {
+        let map = image::load(bytes)?;
+        let header: SharedRef<Header> =
+            SharedRef::new(&map, Table { offset: 0, len: 1 }).ok_or(ImageError::Truncated)?;
+        let fields = header.read().ok_or(ImageError::NotAnImage)?;
+        if fields.version != LAYOUT_VERSION {
+            return Err(ImageError::Version(fields.version));
+        }
+        // The zone sizes needed for the geometry stand in the zone table, which the fixed-size
+        // part of the geometry locates.
+        let without_pages = SegmentPlan { zones: vec![ZonePlan::default(); fields.nr_zones], ..fields.plan.clone() };
+        let fixed = Geometry::new(&without_pages).map_err(|_| ImageError::Inconsistent)?;
+        let zones: SharedSlice<ZoneShared> = SharedSlice::new(&map, fixed.zones).ok_or(ImageError::Inconsistent)?;
+        let plan = SegmentPlan {
+            zones: zones
+                .iter()
+                .map(|z| ZonePlan { base_pfn: z.base_pfn.load(Relaxed), nr_pages: z.nr_pages.load(Relaxed) }) // ORDERING(R1)
+                .collect(),
+            ..fields.plan
+        };
+        let geometry = Geometry::new(&plan).map_err(|_| ImageError::Inconsistent)?;
+        if geometry.total_bytes != map.len() || fields.total_bytes != map.len() as u64 {
+            return Err(ImageError::Inconsistent);
+        }
+        Self::over(map, geometry).ok_or(ImageError::Inconsistent)
+    }
+
+    /// An independent copy in private memory.
+    pub fn fork(&self) -> Result<Segment, BootError> {
+        let map = self.map.duplicate().map_err(BootError::OutOfMemory)?;
+        Self::over(map, self.geometry.clone()).ok_or(BootError::MemoryMap("the segment does not hold its tables"))
+    }
+
+    /// The pageblock types from the pageblock of `base_pfn` on.
+    pub fn pageblocks_from(&self, base_pfn: u64, pageblock_order: u32) -> &[AtomicU8] {
+        self.pageblocks.get((base_pfn >> pageblock_order) as usize..).unwrap_or(&[])
+    }
+}

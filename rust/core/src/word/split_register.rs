@@ -1,0 +1,183 @@
+//! The split register of one migratetype: the free remainders of the last split, in one word.
+//!
+//! | bits  | field | range          | who may write it                            |
+//! |-------|-------|----------------|---------------------------------------------|
+//! | 0-27  | base  | page index     | whoever splits (CAS)                        |
+//! | 28-38 | mask  | orders 0 to 10 | whoever splits, takes, merges, spills (CAS) |
+//!
+//! Bit i of the mask means: block `((base >> i) ^ 1) << i` of order i is free and is the *front*
+//! element of list (i, mt). The page words of such blocks stay USED. An empty register is zero.
+//!
+//! The register has value semantics: whenever a CAS finds the expected value, the elements it
+//! names are free at that moment, whatever happened in between. It needs no tag.
+
+use super::{INDEX_BITS, PageIdx};
+use crate::types::MAX_ORDER;
+use core::fmt;
+
+const BASE_MASK: u64 = (1 << INDEX_BITS) - 1;
+const MASK_BITS: u64 = (1 << MAX_ORDER) - 1;
+
+const _: () = assert!(INDEX_BITS as usize + MAX_ORDER <= 64);
+
+/// See the module's table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SplitRegister(u64);
+
+impl SplitRegister {
+    /// No element.
+    pub const EMPTY: SplitRegister = SplitRegister(0);
+
+    /// Interprets a stored value.
+    pub const fn from_raw(raw: u64) -> Self {
+        SplitRegister(raw)
+    }
+
+    /// The value to store.
+    pub const fn raw(self) -> u64 {
+        self.0
+    }
+
+    /// The remainders of a split that kept `base`: one element per bit of `mask`.
+    pub const fn new(base: PageIdx, mask: u32) -> Self {
+        if mask == 0 {
+            Self::EMPTY
+        } else {
+            SplitRegister((base as u64 & BASE_MASK) | ((mask as u64 & MASK_BITS) << INDEX_BITS))
+        }
+    }
+
+    /// The block that was kept by the split.
+    pub const fn base(self) -> PageIdx {
+        (self.0 & BASE_MASK) as PageIdx
+    }
+
+    /// Orders that have an element.
+    pub const fn mask(self) -> u32 {
+        ((self.0 >> INDEX_BITS) & MASK_BITS) as u32
+    }
+
+    /// Is there no element at all?
+    pub const fn is_empty(self) -> bool {
+        self.mask() == 0
+    }
+
+    /// Is there an element of this order?
+    pub const fn has(self, order: u32) -> bool {
+        self.mask() >> order & 1 == 1
+    }
+
+    /// The element of this order (meaningful only if [`Self::has`]).
+    pub const fn element(self, order: u32) -> PageIdx {
+        ((self.base() >> order) ^ 1) << order
+    }
+
+    /// Is block (page, order) an element?
+    pub const fn contains(self, page: PageIdx, order: u32) -> bool {
+        self.has(order) && self.element(order) == page
+    }
+
+    /// Is the buddy of block (page, order) an element?
+    pub const fn has_buddy_of(self, page: PageIdx, order: u32) -> bool {
+        self.has(order) && self.base() >> order == page >> order
+    }
+
+    /// Smallest order >= `order` that has an element.
+    pub const fn smallest_from(self, order: u32) -> Option<u32> {
+        let rest = self.mask() >> order;
+        if rest == 0 { None } else { Some(order + rest.trailing_zeros()) }
+    }
+
+    /// The register without the elements of `orders`.
+    #[must_use]
+    pub const fn without(self, orders: u32) -> Self {
+        Self::new(self.base(), self.mask() & !orders)
+    }
+
+    /// How many merges in a row block (page, order) finds here, at most up to order `limit`.
+    pub const fn run_from(self, order: u32, limit: u32) -> u32 {
+        let run = (!(self.mask() >> order)).trailing_zeros();
+        if order + run > limit { limit - order } else { run }
+    }
+
+    /// The register after its element of order `from` was taken and split down to order `to`:
+    /// the element's lowest part of order `to` is the new base and leaves the register.
+    ///
+    /// Elements below `to` must have been spilled before.
+    #[must_use]
+    pub const fn take(self, from: u32, to: u32) -> Self {
+        if from == to {
+            return self.without(1 << from);
+        }
+        let above = self.mask() & !((2 << from) - 1);
+        let split = ((1 << from) - 1) & !((1 << to) - 1);
+        Self::new(self.element(from), above | split)
+    }
+}
+
+impl fmt::Debug for SplitRegister {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("split[")?;
+        for order in 0..MAX_ORDER as u32 {
+            if self.has(order) {
+                write!(f, " ({}, {order})", self.element(order))?;
+            }
+        }
+        f.write_str(" ]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn elements(f: SplitRegister) -> Vec<(PageIdx, u32)> {
+        (0..11).filter(|&o| f.has(o)).map(|o| (f.element(o), o)).collect()
+    }
+
+    /// The elements a split of (page, high) down to `low` leaves (spec 4.6).
+    fn remainders(page: PageIdx, high: u32, low: u32) -> Vec<(PageIdx, u32)> {
+        (low..high).map(|o| (page + (1 << o), o)).collect()
+    }
+
+    #[test]
+    fn split_leaves_the_upper_halves() {
+        for high in 0..11 {
+            for low in 0..=high {
+                let page = 5 << 10;
+                let f = SplitRegister::new(page, ((1 << high) - 1) & !((1 << low) - 1));
+                assert_eq!(elements(f), remainders(page, high, low));
+                assert_eq!(f.is_empty(), high == low);
+            }
+        }
+    }
+
+    #[test]
+    fn every_take_equals_a_split_of_the_element() {
+        // All masks, all orders: taking and splitting the smallest fitting element.
+        let page = 3 << 10;
+        for mask in 1..1u32 << 11 {
+            let f = SplitRegister::new(page | 0x2a5, mask);
+            for to in 0..11 {
+                let Some(from) = f.smallest_from(to) else { continue };
+                let f = f.without((1 << to) - 1);
+                let block = f.element(from);
+                let mut expected: Vec<_> = elements(f).into_iter().filter(|e| e.1 != from).collect();
+                expected.extend(remainders(block, from, to));
+                expected.sort_by_key(|e| e.1);
+                assert_eq!(elements(f.take(from, to)), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn runs_stop_at_gaps_and_limits() {
+        let f = SplitRegister::new(0, 0b101_1110);
+        assert_eq!(f.run_from(1, 10), 4);
+        assert_eq!(f.run_from(1, 3), 2);
+        assert_eq!(f.run_from(0, 10), 0);
+        assert_eq!(f.run_from(6, 10), 1);
+        assert_eq!(f.without(0b1110).mask(), 0b101_0000);
+        assert!(f.has_buddy_of(0, 1) && !f.has_buddy_of(2, 1) && f.contains(2, 1));
+    }
+}
