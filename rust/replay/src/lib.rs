@@ -1,3 +1,5 @@
 //! Recordings of the Linux page allocator: parsing, replay, comparison.
 
+pub mod lines;
+pub mod memblock_recording;
 pub mod report;
