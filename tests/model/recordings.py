@@ -1,0 +1,434 @@
+"""Replay of kernel recordings (``*.jsonl.gz``) on the model: every result, digest and full state is compared.
+
+Run as a module: ``python -m tests.model.recordings FILE...``; exits 1 when anything differs.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import boot, isolation, mempolicy
+from .config import Config, Memory
+from .page_alloc import PageAllocatorModel
+from .state import digest, zone_state
+from .sysctl import Tunables
+from .zone import Zone
+
+Record = dict[str, Any]
+
+
+class Mismatch(AssertionError):
+    """The model and the recording differ."""
+
+
+@dataclass
+class Report:
+    """What a replay compared."""
+
+    name: str
+    ops: int = 0
+    results: int = 0
+    states: int = 0
+    digests: int = 0
+    seconds: float = 0.0
+    kinds: dict[str, int] = field(default_factory=dict)
+
+
+def read(path: Path) -> Iterator[Any]:
+    with gzip.open(path, "rt", encoding="ascii") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def config_of(header: Record) -> Config:
+    options = header["config"]
+    config = Config(
+        max_order=options["MAX_ORDER"],
+        pageblock_order=options["pageblock_order"],
+        smp=bool(options["smp"]),
+        thp=bool(options["thp"]),
+        numa=bool(options["numa"]),
+        cma=bool(options["cma"]),
+        memory_isolation=bool(options["memory_isolation"]),
+        zone_dma=bool(options["zone_dma"]),
+        zone_dma32=bool(options["zone_dma32"]),
+        max_numnodes=options["MAX_NUMNODES"],
+    )
+    if (config.nr_migratetypes, config.nr_pcp_lists) != (options["MIGRATE_TYPES"], options["NR_PCP_LISTS"]):
+        raise Mismatch("MIGRATE_TYPES or NR_PCP_LISTS do not follow from the options")
+    if len(config.zone_names) != options["MAX_NR_ZONES"]:
+        raise Mismatch("MAX_NR_ZONES does not follow from the options")
+    return config
+
+
+# -- model from records ------------------------------------------------------------------------------------------------
+
+
+def load_zone(memory: Memory, record: Record, cpus: list[int]) -> Zone:
+    """A zone exactly as a zstate record shows it."""
+    zone = Zone(
+        memory,
+        record["node"],
+        record["zone"],
+        start_pfn=record["start_pfn"],
+        spanned=record["spanned"],
+        present=record["present"],
+        managed=record["managed"],
+        nr_cpus=len(cpus),
+    )
+    for order, (_, lists) in enumerate(record["free_area"]):
+        for migratetype, pfns in enumerate(lists):
+            for pfn in pfns:
+                zone.add_to_tail(pfn, order, migratetype)
+    for number, block in enumerate(record["blocks"]):
+        if block != ".":
+            start = record["blocks_start"] + number * memory.config.pageblock_nr_pages
+            memory.pageblock_types[start >> memory.config.pageblock_order] = int(block)
+    zone.movable_pages.update(record.get("lru", ()))
+    zone.counters.free = record["free"]
+    zone.counters.free_cma = record["free_cma"]
+    for cpu, delta, threshold, cma_delta in record["cpustat"]:
+        zone.counters.free_diff[cpu] = delta
+        zone.counters.threshold[cpu] = threshold
+        zone.counters.cma_diff[cpu] = cma_delta
+    for entry in record["pcp"]:
+        lists = zone.pcp[entry["cpu"]]
+        lists.count, lists.high, lists.batch = entry["count"], entry["high"], entry["batch"]
+        lists.free_factor = entry["free_factor"]
+        remembered = {pfn: migratetype for pfn, migratetype in entry["mt"]}
+        for index, pfns in enumerate(entry["lists"]):
+            lists.lists[index].extend((pfn, remembered.get(pfn, index % 3)) for pfn in pfns)
+    zone.pageset_high, zone.pageset_batch = record["pageset_high"], record["pageset_batch"]
+    zone.wmark, zone.boost = list(record["wmark"]), record["boost"]
+    zone.lowmem_reserve = list(record["lowmem_reserve"])
+    zone.nr_reserved_highatomic = record["highatomic"]
+    zone.boosted_flag, zone.reclaim_active = bool(record["flags"] & 1), bool(record["flags"] & 2)
+    zone.nr_isolate_pageblock = record.get("nr_isolate_pageblock", 0)
+    zone.drift_mark = record["drift_mark"]
+    return zone
+
+
+def zonelists_of(records: list[Record], zones: list[Zone]) -> dict[tuple[int, bool], list[Zone]]:
+    by_id = {(zone.node, zone.index): zone for zone in zones}
+    return {
+        (record["node"], record["kind"] == "thisnode"): [by_id[node, index] for node, index in record["zones"]]
+        for record in records
+    }
+
+
+class Replay:
+    """One recording being replayed."""
+
+    def __init__(self, path: Path, *, digests: bool = True, max_ops: int | None = None) -> None:
+        self.path = path
+        self.lines = read(path)
+        self.with_digests = digests
+        self.max_ops = max_ops
+        self.report = Report(path.name)
+        self.header: Record = next(self.lines)
+        self.config = config_of(self.header)
+        self.cpu_node: list[int] = self.header["cpu_node"][: self.header["online_cpus"]]
+        self.records: dict[str, list[Record]] = {"node": [], "zonelist": []}
+        self.memblock: Record = {}
+        self.policy_zone = 0
+        self.tunables_record: Record | None = None
+        self.model: PageAllocatorModel | None = None
+        self.tunables: Tunables | None = None
+        self.tasks: list[mempolicy.Task] = []
+        self.numa_before: dict[tuple[int, int], list[int]] = {}
+
+    def run(self) -> Report:
+        began = time.perf_counter()
+        for record in self.lines:
+            if isinstance(record, dict):
+                self.handle_object(record)
+            elif record[0] == "c":
+                if self.with_digests:
+                    self.compare_digest(record)
+            else:
+                if self.max_ops is not None and self.report.ops >= self.max_ops:
+                    break
+                self.handle_op(record)
+        self.report.seconds = time.perf_counter() - began
+        return self.report
+
+    def fail(self, what: str, expected: object, got: object) -> None:
+        where = f"{self.path.name}, after {self.report.ops} operations"
+        raise Mismatch(f"{where}: {what}: recorded {expected}, model {got}")
+
+    def check(self, what: str, expected: object, got: object) -> None:
+        if expected != got:
+            self.fail(what, expected, got)
+
+    # -- objects -------------------------------------------------------------------------------------------------------
+
+    def handle_object(self, record: Record) -> None:
+        kind = record["t"]
+        if kind == "memblock":
+            self.memblock = record
+        elif kind == "late":
+            self.cpu_node = record["cpu_node"]
+            self.records["zonelist"] = []
+        elif kind in self.records:
+            self.records[kind].append(record)
+        elif kind == "policy-info":
+            self.policy_zone = record["policy_zone"]
+        elif kind == "tunables":
+            self.compare_tunables(record)
+        elif kind == "numastat":
+            self.compare_numastat(record)
+        elif kind == "state":
+            self.handle_state(record, [next(self.lines) for _ in range(record["zones"])])
+        elif kind == "eof":
+            self.check("number of operations", record["ops"], self.report.ops)
+        else:
+            raise Mismatch(f"unknown record {kind}")
+
+    def handle_state(self, state: Record, zones: list[Record]) -> None:
+        self.check("operations before a state", state["op"], self.report.ops)
+        if state["label"] == "boot":
+            self.model = self.boot_model(state)
+        elif state["label"] == "start" and self.header["mode"] != "early":
+            self.model = self.start_model(state, zones)
+        self.compare_state(state, zones)
+
+    def new_model(self, state: Record, memory: Memory, zones: list[Zone]) -> PageAllocatorModel:
+        memory.grouping_disabled = bool(state["page_group_by_mobility_disabled"])
+        memory.watermark_boost_factor = state["watermark_boost_factor"]
+        model = PageAllocatorModel(
+            memory,
+            zones,
+            zonelists_of(self.records["zonelist"], zones),
+            nodes=self.header["nodes"],
+            cpu_node=self.cpu_node,
+            gfp_allowed_mask=state["gfp_allowed_mask"],
+            rt_task=bool(self.header["rt_task"]),
+        )
+        self.tunables = Tunables(model)
+        self.tunables.min_free_kbytes = state["min_free_kbytes"]
+        self.tunables.watermark_scale_factor = state["watermark_scale_factor"]
+        self.tasks = [mempolicy.Task(model, cpu, self.policy_zone) for cpu in range(model.nr_cpus)]
+        return model
+
+    def boot_model(self, state: Record) -> PageAllocatorModel:
+        """Empty zones from the node records, filled from the memblock record."""
+        memory = Memory(self.config)
+        nr_cpus = len(self.cpu_node)
+        zones = [
+            Zone(memory, node["node"], index, start_pfn=start, spanned=spanned, present=present, nr_cpus=nr_cpus)
+            for node in self.records["node"]
+            for index, (start, spanned, present) in enumerate(node["zones"])
+            if present
+        ]
+        memory.grouping_disabled = bool(state["page_group_by_mobility_disabled"])
+        model = self.new_model(state, memory, zones)
+        boot.from_memblock(model, self.memblock["memory"], self.memblock["reserved"])
+        return model
+
+    def start_model(self, state: Record, zones: list[Record]) -> PageAllocatorModel:
+        memory = Memory(self.config)
+        cpus = list(range(len(self.cpu_node)))
+        model = self.new_model(state, memory, [load_zone(memory, record, cpus) for record in zones])
+        if self.tunables_record is not None and self.tunables is not None:
+            for name in ("user_min_free_kbytes", "lowmem_reserve_ratio", "percpu_pagelist_high_fraction"):
+                setattr(self.tunables, name, self.tunables_record[name])
+            self.tunables.update_totalreserve()
+            self.compare_tunables(self.tunables_record)
+        return model
+
+    # -- comparisons -----------------------------------------------------------------------------------------------
+
+    def compare_state(self, state: Record, zones: list[Record]) -> None:
+        assert self.model is not None and self.tunables is not None
+        label = f"state {state['label']}"
+        recorded_zones = [(record["node"], record["zone"]) for record in zones]
+        self.check(f"{label}: zones", recorded_zones, [(zone.node, zone.index) for zone in self.model.zones])
+        for name in ("min_free_kbytes", "watermark_scale_factor", "watermark_boost_factor"):
+            self.check(f"{label}: {name}", state[name], getattr(self.tunables, name))
+        for record, zone in zip(zones, self.model.zones, strict=True):
+            mine = zone_state(zone)
+            for name, value in mine.items():
+                if name in record:
+                    expected = record[name]
+                    if name == "blocks":
+                        value = "".join("." if old == "." else new for old, new in zip(expected, value, strict=True))
+                    if expected != value:
+                        self.fail(f"{label}: zone {zone.node}/{zone.name}: {name}", expected, value)
+        self.report.states += 1
+
+    def compare_digest(self, record: list[Any]) -> None:
+        assert self.model is not None
+        self.check("operations before a digest", record[1], self.report.ops)
+        for expected, zone in zip(record[2], self.model.zones, strict=True):
+            self.check(f"digest of {zone}", expected, digest(zone))
+        self.report.digests += 1
+
+    def compare_tunables(self, record: Record) -> None:
+        if record["op"] == 0 and self.tunables_record is None:
+            self.tunables_record = record  # stands before the start state; compared when the model exists
+            return
+        for name, expected in record.items():
+            if name not in ("t", "op"):
+                self.check(f"tunable {name}", expected, getattr(self.tunables, name))
+
+    def compare_numastat(self, record: Record) -> None:
+        """Differences since the first record: the counters began before the recording."""
+        assert self.model is not None
+        for (node, index, hit, miss, foreign, interleave, local, other), zone in zip(
+            record["zones"], self.model.zones, strict=True
+        ):
+            now = [hit, miss, foreign, interleave, local, other]
+            before = self.numa_before.setdefault((node, index), now)
+            counted = [zone.counters.numa[item] for item in zone.counters.NUMA_ITEMS]
+            self.check(f"NUMA events of {zone}", [a - b for a, b in zip(now, before, strict=True)], counted)
+
+    # -- operations ------------------------------------------------------------------------------------------------
+
+    def handle_op(self, op: list[Any]) -> None:
+        assert self.model is not None
+        self.report.ops += 1
+        self.report.kinds[op[0]] = self.report.kinds.get(op[0], 0) + 1
+        self.OPS[op[0]](self, self.model, *op[1:])
+
+    def result(self, what: str, expected: object, got: object) -> None:
+        self.report.results += 1
+        if expected != got:
+            self.fail(what, expected, got)
+
+    def op_alloc(
+        self, model: PageAllocatorModel, cpu: int, gfp: int, order: int, nid: int, mask: Any, pfn: int
+    ) -> None:
+        self.result(f"alloc gfp {gfp:#x} order {order}", pfn, none_as(model.alloc_pages(cpu, gfp, order, nid, mask)))
+
+    def op_free(self, model: PageAllocatorModel, cpu: int, pfn: int, order: int) -> None:
+        model.free_pages(cpu, pfn, order)
+
+    def op_drain(self, model: PageAllocatorModel, cpu: int) -> None:
+        model.drain(cpu)
+
+    def op_bulk(
+        self, model: PageAllocatorModel, cpu: int, gfp: int, nid: int, mask: Any, n: int, pfns: list[int]
+    ) -> None:
+        array: list[int | None] = [None] * n
+        filled = model.alloc_pages_bulk_array(cpu, gfp, nid, mask, array)
+        self.result(f"bulk of {n}, gfp {gfp:#x}", pfns, array[:filled])
+
+    def op_bulk_array(
+        self, model: PageAllocatorModel, cpu: int, gfp: int, nid: int, mask: Any, n: int, slots: list[int], ret: int
+    ) -> None:
+        array = [-2 if slot == -2 else None for slot in slots]
+        filled = model.alloc_pages_bulk_array(cpu, gfp, nid, mask, array)
+        self.result(f"bulk into {n} slots, gfp {gfp:#x}", (slots, ret), ([none_as(slot) for slot in array], filled))
+
+    def op_bulk_list(
+        self, model: PageAllocatorModel, cpu: int, gfp: int, nid: int, mask: Any, n: int, pfns: list[int]
+    ) -> None:
+        self.result(f"bulk list of {n}, gfp {gfp:#x}", pfns, model.alloc_pages_bulk_list(cpu, gfp, nid, mask, n))
+
+    def op_exact(self, model: PageAllocatorModel, cpu: int, gfp: int, nr_pages: int, nid: int, pfn: int) -> None:
+        if self.header["scenario"] == "policy":  # there it goes through the policy of the cpu's task
+            got = self.tasks[cpu].alloc_pages_exact(gfp, nr_pages)
+        else:
+            got = model.alloc_pages_exact(cpu, gfp, nr_pages, nid)
+        self.result(f"exact of {nr_pages}, gfp {gfp:#x}", pfn, none_as(got))
+
+    def op_free_exact(self, model: PageAllocatorModel, cpu: int, pfn: int, nr_pages: int) -> None:
+        model.free_pages_exact(cpu, pfn, nr_pages)
+
+    def op_split(self, model: PageAllocatorModel, cpu: int, pfn: int, order: int) -> None:
+        """split_page changes references only (spec 13.2)."""
+
+    def op_free_referenced(self, model: PageAllocatorModel, cpu: int, pfn: int, order: int) -> None:
+        model.free_pages_referenced(cpu, pfn, order)
+
+    def op_free_list(self, model: PageAllocatorModel, cpu: int, pfns: list[int]) -> None:
+        model.free_list(cpu, pfns)
+
+    def op_unreserve(self, model: PageAllocatorModel, cpu: int, gfp: int, nid: int, force: int, ret: int) -> None:
+        self.result("unreserve", ret, int(model.unreserve_highatomic(gfp, nid, bool(force))))
+
+    def op_reclaim_active(self, model: PageAllocatorModel, node: int, index: int, value: int) -> None:
+        for zone in model.zones:
+            if (zone.node, zone.index) == (node, index):
+                zone.reclaim_active = bool(value)
+
+    def op_sysctl(self, model: PageAllocatorModel, cpu: int, name: str, values: list[int], ret: int) -> None:
+        assert self.tunables is not None
+        self.result(f"sysctl {name} {values}", ret, self.tunables.write(name, values))
+
+    def op_policy(
+        self, model: PageAllocatorModel, cpu: int, mode: int, flags: int, nodes: int, ret: int, mode_now: int, now: int
+    ) -> None:
+        if ret == 0:
+            self.tasks[cpu].set_policy(mode_now, now)
+
+    def op_policy_alloc(self, model: PageAllocatorModel, cpu: int, gfp: int, order: int, pfn: int, il: int) -> None:
+        task = self.tasks[cpu]
+        got = none_as(task.alloc_pages(gfp, order))
+        self.result(f"policy alloc gfp {gfp:#x} order {order}", (pfn, il), (got, task.il_prev))
+
+    def op_isolate(self, model: PageAllocatorModel, cpu: int, start: int, end: int, mt: int, ret: int) -> None:
+        isolation.start_isolate_page_range(model, cpu, start, end)
+
+    def op_undo_isolate(self, model: PageAllocatorModel, cpu: int, start: int, end: int, mt: int) -> None:
+        isolation.undo_isolate_page_range(model, cpu, start, end, mt)
+
+    OPS: dict[str, Callable[..., None]] = {
+        "a": op_alloc,
+        "f": op_free,
+        "d": op_drain,
+        "b": op_bulk,
+        "ba": op_bulk_array,
+        "bl": op_bulk_list,
+        "e": op_exact,
+        "x": op_free_exact,
+        "s": op_split,
+        "g": op_free_referenced,
+        "l": op_free_list,
+        "u": op_unreserve,
+        "r": op_reclaim_active,
+        "y": op_sysctl,
+        "p": op_policy,
+        "m": op_policy_alloc,
+        "i": op_isolate,
+        "j": op_undo_isolate,
+    }
+
+
+def none_as(pfn: int | None) -> int:
+    return -1 if pfn is None else pfn
+
+
+def replay(path: Path, *, digests: bool = True, max_ops: int | None = None) -> Report:
+    return Replay(path, digests=digests, max_ops=max_ops).run()
+
+
+def main(arguments: list[str]) -> int:
+    digests = "--no-digests" not in arguments
+    failed = 0
+    for name in arguments:
+        if name.startswith("--"):
+            continue
+        try:
+            report = replay(Path(name), digests=digests)
+            rate = report.ops / report.seconds
+            print(
+                f"ok   {report.name}: {report.ops} operations, {report.results} results, {report.states} states, "
+                f"{report.digests} digests, {report.seconds:.1f} s, {rate:.0f}/s",
+                flush=True,
+            )
+        except Mismatch as mismatch:
+            failed += 1
+            print(f"FAIL {str(mismatch)[:3000]}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,133 @@
+"""The model against recordings of the real kernel: this is what makes it the judge of the product.
+
+The folder with recordings is named by PAGEBUDDY_RECORDINGS, else it is tests/data/recordings. The short form takes one
+recording of every scenario; with PAGEBUDDY_ALL_RECORDINGS=1 all of them run.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .config import Memory
+from .recordings import Mismatch, Replay, replay
+from .sysctl import Tunables
+from .zone import Zone
+
+FOLDER = Path(os.environ.get("PAGEBUDDY_RECORDINGS") or Path(__file__).resolve().parents[1] / "data" / "recordings")
+RECORDINGS = sorted(FOLDER.glob("*.jsonl.gz"))
+
+
+def scenario(path: Path) -> str:
+    with gzip.open(path, "rt", encoding="ascii") as lines:
+        header = json.loads(lines.readline())
+    kind = "tiny" if "tiny" in path.name else "cma" if header["config"]["cma"] else ""
+    return f"{header['mode']}-{header['scenario']}-{kind}"
+
+
+def selection() -> list[Path]:
+    """Boot states, and the smallest recording of every mode, scenario and kind of kernel."""
+    if os.environ.get("PAGEBUDDY_ALL_RECORDINGS") == "1":
+        return RECORDINGS
+    smallest: dict[str, Path] = {}
+    for path in sorted(RECORDINGS, key=lambda path: path.stat().st_size):
+        smallest.setdefault(path.name if path.name.startswith("boot-") else scenario(path), path)
+    return sorted(smallest.values())
+
+
+pytestmark = pytest.mark.skipif(not RECORDINGS, reason="no recordings here")
+
+
+@pytest.mark.parametrize("path", selection(), ids=lambda path: path.name.removesuffix(".jsonl.gz"))
+def test_recording(path: Path) -> None:
+    report = replay(path)
+    assert report.states > 0
+    if not path.name.startswith("boot-"):
+        assert report.results > 1000 and report.digests > 0
+
+
+LATE = [path for path in selection() if path.name.startswith("late-")]
+
+
+@pytest.mark.parametrize("path", LATE, ids=lambda path: path.name.removesuffix(".jsonl.gz"))
+def test_watermarks_and_sizes_follow_from_managed_pages(path: Path) -> None:
+    """Watermarks, reserves, thresholds and per-cpu sizes of a started machine, computed from its boot state."""
+    states = []
+    run = Replay(path)
+    for record in run.lines:
+        if record["t"] == "state":
+            states.append((record, [next(run.lines) for _ in range(record["zones"])]))
+            if len(states) == 2:
+                break
+        else:
+            run.handle_object(record)
+    (_, at_boot), (started, zones) = states
+    memory = Memory(run.config)
+    model_zones = []
+    for before, now in zip(at_boot, zones, strict=True):
+        managed = before["managed"]
+        if run.config.smp and before["zone"] == 0:
+            managed += 3  # the kernel gives back its uniprocessor code patches (12 KiB) before it sets watermarks
+        if now["free_cma"]:
+            managed = now["managed"]  # the CMA area joins before too
+        zone = Zone(
+            memory,
+            now["node"],
+            now["zone"],
+            start_pfn=now["start_pfn"],
+            spanned=now["spanned"],
+            present=now["present"],
+            managed=managed,
+            nr_cpus=len(run.cpu_node),
+        )
+        model_zones.append(zone)
+    model = run.new_model(started, memory, model_zones)
+    tunables = Tunables(model)
+    tunables.bring_up_cpus()
+    tunables.init_per_zone_wmark_min(run.header["nodes"][0])
+    if run.config.thp and sum(zone.present for zone in model.zones) >= 131072:
+        tunables.thp_start(run.header["nodes"][0])
+    assert tunables.min_free_kbytes == started["min_free_kbytes"]
+    for zone, record in zip(model.zones, zones, strict=True):
+        assert zone.wmark == record["wmark"]
+        assert zone.lowmem_reserve == record["lowmem_reserve"]
+        assert (zone.pageset_high, zone.pageset_batch) == (record["pageset_high"], record["pageset_batch"])
+        assert zone.drift_mark == record["drift_mark"]
+        assert zone.counters.threshold == [threshold for _, _, threshold, _ in record["cpustat"]]
+
+
+def test_a_wrong_result_is_noticed(tmp_path: Path) -> None:
+    """The replay must be able to fail: change one result, one list, one digest."""
+    path = next(path for path in RECORDINGS if path.name.startswith("early-nonpcp-"))
+    with gzip.open(path, "rt", encoding="ascii") as lines:
+        text = lines.readlines()
+    alloc = next(number for number, line in enumerate(text) if number > 40 and line.startswith('["a"'))
+    digest = next(number for number, line in enumerate(text) if line.startswith('["c"'))
+    zstate = max(number for number, line in enumerate(text) if line.startswith('{"t":"zstate"'))
+
+    def wrong_pfn(op: list[Any]) -> object:
+        return [*op[:-1], op[-1] + 1]
+
+    def wrong_hash(op: list[Any]) -> object:
+        first = op[2][0]
+        return [*op[:2], [[*first[:-2], "0" * 16, first[-1]], *op[2][1:]]]
+
+    def wrong_counter(record: dict[str, Any]) -> object:
+        return record | {"free": record["free"] + 1}
+
+    changes: list[tuple[int, Callable[[Any], object]]]
+    changes = [(alloc, wrong_pfn), (digest, wrong_hash), (zstate, wrong_counter)]
+    for number, change in changes:
+        changed = list(text)
+        changed[number] = json.dumps(change(json.loads(text[number]))) + "\n"
+        copy = tmp_path / "changed.jsonl.gz"
+        with gzip.open(copy, "wt", encoding="ascii", compresslevel=1) as out:
+            out.writelines(changed)
+        with pytest.raises(Mismatch):
+            replay(copy)
