@@ -8,6 +8,7 @@ pub mod config;
 pub mod error;
 pub mod free_area;
 pub mod free_list;
+pub mod gfp;
 pub mod layout;
 pub mod memblock;
 
