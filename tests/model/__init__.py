@@ -5,9 +5,10 @@ the real kernel (``recordings.py``). One call after the other, no concurrency, n
 model differ, one of them is wrong. Comments name the chapter of the specification ("spec 07.5").
 """
 
-from .boot import free_ranges, from_memblock
 from .config import Config
 from .page_alloc import PageAllocatorModel
+from .sizing import sized_model
+from .sysctl import Tunables
 from .zone import Zone
 
-__all__ = ["Config", "PageAllocatorModel", "Zone", "free_ranges", "from_memblock"]
+__all__ = ["Config", "PageAllocatorModel", "Tunables", "Zone", "sized_model"]

@@ -8,7 +8,7 @@ from .config import MOVABLE
 from .page_alloc import PageAllocatorModel
 
 Region = Sequence[int]  # base, size in bytes, nid, flags
-NOMAP = 4
+NOMAP, DRIVER_MANAGED = 4, 8
 
 
 def memory_pfns(memory: Iterable[Region]) -> list[tuple[int, int, int]]:
@@ -37,7 +37,7 @@ def free_ranges(memory: Iterable[Region], reserved: Iterable[Region]) -> list[tu
     holes = sorted((base, base + size) for base, size, _, _ in reserved)
     ranges = []
     for base, size, _, flags in sorted(memory, key=lambda region: region[0]):
-        if flags & NOMAP:
+        if flags & (NOMAP | DRIVER_MANAGED):
             continue
         position, end = base, base + size
         for hole_start, hole_end in [*holes, (end, end)]:
@@ -69,9 +69,3 @@ def hand_over(model: PageAllocatorModel, ranges: Iterable[tuple[int, int]], cpu:
             zone.managed += 1 << order
             zone.free_one_page(cpu, pfn, order, model.memory.pageblock_type(pfn), to_tail=True)
             model.pgfree += 1 << order
-
-
-def from_memblock(model: PageAllocatorModel, memory: Sequence[Region], reserved: Sequence[Region]) -> None:
-    """Fill an empty model whose zones are sized but unmanaged."""
-    set_initial_pageblock_types(model, memory)
-    hand_over(model, free_ranges(memory, reserved))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import boot, isolation, mempolicy
+from . import boot, isolation, mempolicy, sizing
 from .config import Config, Memory
 from .page_alloc import PageAllocatorModel
 from .state import digest, zone_state
@@ -71,7 +71,7 @@ def config_of(header: Record) -> Config:
 # -- model from records ------------------------------------------------------------------------------------------------
 
 
-def load_zone(memory: Memory, record: Record, cpus: list[int]) -> Zone:
+def load_zone(memory: Memory, record: Record, nr_cpus: int) -> Zone:
     """A zone exactly as a zstate record shows it."""
     zone = Zone(
         memory,
@@ -81,7 +81,7 @@ def load_zone(memory: Memory, record: Record, cpus: list[int]) -> Zone:
         spanned=record["spanned"],
         present=record["present"],
         managed=record["managed"],
-        nr_cpus=len(cpus),
+        nr_cpus=nr_cpus,
     )
     for order, (_, lists) in enumerate(record["free_area"]):
         for migratetype, pfns in enumerate(lists):
@@ -113,6 +113,13 @@ def load_zone(memory: Memory, record: Record, cpus: list[int]) -> Zone:
     zone.nr_isolate_pageblock = record.get("nr_isolate_pageblock", 0)
     zone.drift_mark = record["drift_mark"]
     return zone
+
+
+def core_size(path: Path) -> sizing.CoreSize:
+    """The boot parameter that shaped zone Movable: no record carries it, a file beside the recordings names it."""
+    parameters = path.with_name("boot-parameters.json")
+    known = json.loads(parameters.read_text(encoding="ascii")) if parameters.exists() else {}
+    return sizing.CoreSize.parse(known[path.name]) if path.name in known else sizing.CoreSize()
 
 
 def zonelists_of(records: list[Record], zones: list[Zone]) -> dict[tuple[int, bool], list[Zone]]:
@@ -199,18 +206,11 @@ class Replay:
             self.model = self.start_model(state, zones)
         self.compare_state(state, zones)
 
-    def new_model(self, state: Record, memory: Memory, zones: list[Zone]) -> PageAllocatorModel:
-        memory.grouping_disabled = bool(state["page_group_by_mobility_disabled"])
-        memory.watermark_boost_factor = state["watermark_boost_factor"]
-        model = PageAllocatorModel(
-            memory,
-            zones,
-            zonelists_of(self.records["zonelist"], zones),
-            nodes=self.header["nodes"],
-            cpu_node=self.cpu_node,
-            gfp_allowed_mask=state["gfp_allowed_mask"],
-            rt_task=bool(self.header["rt_task"]),
-        )
+    def adopt(self, model: PageAllocatorModel, state: Record) -> PageAllocatorModel:
+        """Settings of a state record; the tunables and tasks that belong to the model."""
+        model.memory.watermark_boost_factor = state["watermark_boost_factor"]
+        model.gfp_allowed_mask = state["gfp_allowed_mask"]
+        model.rt_task = bool(self.header["rt_task"])
         self.tunables = Tunables(model)
         self.tunables.min_free_kbytes = state["min_free_kbytes"]
         self.tunables.watermark_scale_factor = state["watermark_scale_factor"]
@@ -218,24 +218,40 @@ class Replay:
         return model
 
     def boot_model(self, state: Record) -> PageAllocatorModel:
-        """Empty zones from the node records, filled from the memblock record."""
-        memory = Memory(self.config)
-        nr_cpus = len(self.cpu_node)
-        zones = [
-            Zone(memory, node["node"], index, start_pfn=start, spanned=spanned, present=present, nr_cpus=nr_cpus)
-            for node in self.records["node"]
-            for index, (start, spanned, present) in enumerate(node["zones"])
-            if present
-        ]
-        memory.grouping_disabled = bool(state["page_group_by_mobility_disabled"])
-        model = self.new_model(state, memory, zones)
-        boot.from_memblock(model, self.memblock["memory"], self.memblock["reserved"])
-        return model
+        """Zones, zonelists and free lists from the memblock record; sizes and lists must be the recorded ones."""
+        memory, reserved = self.memblock["memory"], self.memblock["reserved"]
+        core = core_size(self.path)
+        model = sizing.sized_model(
+            self.config,
+            memory,
+            reserved,
+            nodes=self.header["nodes"],
+            cpu_node=self.cpu_node,
+            distance=self.header["node_distance"],
+            core=core,
+        )
+        ranges = boot.memory_pfns(memory)
+        for record in self.records["node"]:
+            sizes = sizing.node_zones(self.config, ranges, record["node"], core)
+            self.check(f"zones of node {record['node']}", [tuple(size) for size in record["zones"]], sizes)
+        recorded = zonelists_of(self.records["zonelist"], model.zones)
+        self.check("zonelists", recorded, model.zonelists)
+        disabled = bool(state["page_group_by_mobility_disabled"])
+        self.check("mobility grouping disabled", disabled, model.memory.grouping_disabled)
+        boot.hand_over(model, boot.free_ranges(memory, reserved))
+        return self.adopt(model, state)
 
     def start_model(self, state: Record, zones: list[Record]) -> PageAllocatorModel:
-        memory = Memory(self.config)
-        cpus = list(range(len(self.cpu_node)))
-        model = self.new_model(state, memory, [load_zone(memory, record, cpus) for record in zones])
+        memory = Memory(self.config, grouping_disabled=bool(state["page_group_by_mobility_disabled"]))
+        loaded = [load_zone(memory, record, len(self.cpu_node)) for record in zones]
+        model = PageAllocatorModel(
+            memory,
+            loaded,
+            zonelists_of(self.records["zonelist"], loaded),
+            nodes=self.header["nodes"],
+            cpu_node=self.cpu_node,
+        )
+        self.adopt(model, state)
         if self.tunables_record is not None and self.tunables is not None:
             for name in ("user_min_free_kbytes", "lowmem_reserve_ratio", "percpu_pagelist_high_fraction"):
                 setattr(self.tunables, name, self.tunables_record[name])

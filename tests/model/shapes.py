@@ -65,6 +65,5 @@ def machine(
     ]
     hand_over(model, ranges)
     if late:
-        tunables.bring_up_cpus()
-        tunables.init_per_zone_wmark_min(nodes[0])
+        tunables.start_up()
     return model, tunables

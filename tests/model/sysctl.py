@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from . import pcp, watermark
 from .counters import normal_threshold
 from .page_alloc import PageAllocatorModel
+from .zone import Zone
 
 EINVAL = -22
 
@@ -81,10 +82,16 @@ class Tunables:
 
     # -- start-up --------------------------------------------------------------------------------------------------
 
-    def init_per_zone_wmark_min(self, local_node: int = 0) -> None:
+    def start_up(self) -> None:
+        """From the hand-over to a started machine without allocations of its own (spec 02.8 steps 5 to 9)."""
+        self.bring_up_cpus()
+        self.init_per_zone_wmark_min()
+        if self.model.config.thp and sum(zone.managed for zone in self.model.zones) >= 131072:
+            self.thp_start()
+
+    def init_per_zone_wmark_min(self) -> None:
         """Watermarks, reserves, per-cpu sizes and thresholds from the managed pages (spec 02.8 step 8)."""
-        local_zones = self.model.zonelists[local_node, False]
-        new = watermark.calculate_min_free_kbytes(local_zones)
+        new = watermark.calculate_min_free_kbytes(self.local_zones)
         if new > self.user_min_free_kbytes:
             self.min_free_kbytes = min(max(new, 128), 262144)
         self.setup_per_zone_wmarks()
@@ -108,9 +115,13 @@ class Tunables:
             if drift > low - (zone.wmark[0] + zone.boost):
                 zone.drift_mark = high + drift
 
-    def thp_start(self, local_node: int = 0) -> None:
+    @property
+    def local_zones(self) -> list[Zone]:
+        """The fallback list of the boot cpu's node."""
+        return self.model.zonelists[self.model.cpu_node[0], False]
+
+    def thp_start(self) -> None:
         """Transparent huge pages raise min_free_kbytes (spec 09.2)."""
-        zones = self.model.zones
-        wanted = watermark.recommended_min_free_kbytes(zones, self.model.zonelists[local_node, False])
+        wanted = watermark.recommended_min_free_kbytes(self.model.zones, self.local_zones)
         self.min_free_kbytes = max(self.min_free_kbytes, wanted)
         self.setup_per_zone_wmarks()

@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 
-from .config import Memory
-from .recordings import Mismatch, Replay, replay
+from . import boot, sizing
+from .recordings import Mismatch, Replay, core_size, replay
 from .sysctl import Tunables
-from .zone import Zone
 
 FOLDER = Path(os.environ.get("PAGEBUDDY_RECORDINGS") or Path(__file__).resolve().parents[1] / "data" / "recordings")
 RECORDINGS = sorted(FOLDER.glob("*.jsonl.gz"))
@@ -67,32 +66,24 @@ def test_watermarks_and_sizes_follow_from_managed_pages(path: Path) -> None:
                 break
         else:
             run.handle_object(record)
-    (_, at_boot), (started, zones) = states
-    memory = Memory(run.config)
-    model_zones = []
-    for before, now in zip(at_boot, zones, strict=True):
-        managed = before["managed"]
-        if run.config.smp and before["zone"] == 0:
-            managed += 3  # the kernel gives back its uniprocessor code patches (12 KiB) before it sets watermarks
+    started, zones = states[1]
+    model = sizing.sized_model(
+        run.config,
+        run.memblock["memory"],
+        run.memblock["reserved"],
+        nodes=run.header["nodes"],
+        cpu_node=run.cpu_node,
+        distance=run.header["node_distance"],
+        core=core_size(path),
+    )
+    boot.hand_over(model, boot.free_ranges(run.memblock["memory"], run.memblock["reserved"]))
+    for zone, now in zip(model.zones, zones, strict=True):
+        if run.config.smp and zone.index == 0:
+            zone.managed += 3  # the kernel gives back its uniprocessor code patches (12 KiB) before it sets watermarks
         if now["free_cma"]:
-            managed = now["managed"]  # the CMA area joins before too
-        zone = Zone(
-            memory,
-            now["node"],
-            now["zone"],
-            start_pfn=now["start_pfn"],
-            spanned=now["spanned"],
-            present=now["present"],
-            managed=managed,
-            nr_cpus=len(run.cpu_node),
-        )
-        model_zones.append(zone)
-    model = run.new_model(started, memory, model_zones)
+            zone.managed = now["managed"]  # the CMA area joins before too
     tunables = Tunables(model)
-    tunables.bring_up_cpus()
-    tunables.init_per_zone_wmark_min(run.header["nodes"][0])
-    if run.config.thp and sum(zone.present for zone in model.zones) >= 131072:
-        tunables.thp_start(run.header["nodes"][0])
+    tunables.start_up()
     assert tunables.min_free_kbytes == started["min_free_kbytes"]
     for zone, record in zip(model.zones, zones, strict=True):
         assert zone.wmark == record["wmark"]
