@@ -2,7 +2,7 @@
 
 use pagebuddy_core::memblock::{
     FLAG_DRIVER_MANAGED, FLAG_HOTPLUG, FLAG_MIRROR, FLAG_NOMAP, FreeBlocks, FreeRange, Geometry, ListKind, Memblock,
-    MemblockError, PfnRange, PfnSpan, Region,
+    MemblockError, PfnRange, PfnSpan, Region, Resize,
 };
 
 const NONE: u64 = u64::MAX;
@@ -267,6 +267,35 @@ fn thousands_of_regions_work() {
     assert_eq!(taken, 2 * 32768 * 24, "only the present arrays are reserved up there");
     let free: u64 = m.for_each_free_mem_range(None, 0).map(|r| r.end - r.start).sum();
     assert_eq!(free, m.phys_mem_size() - m.reserved_size());
+}
+
+#[test]
+fn lists_may_grow_without_taking_memory() {
+    let mut m = Memblock::new();
+    m.set_resize(Resize::Elsewhere).expect("open");
+    for index in 0..1000 {
+        m.reserve_node(index * 16, 8, Some(1)).expect("grows");
+    }
+    assert_eq!((m.reserved().len(), m.capacity(ListKind::Reserved)), (1000, 1024));
+    assert_eq!(m.reserved()[0], region(0, 8, Some(1), 0));
+    assert!(m.array_growths().is_empty());
+    assert!(!m.can_resize());
+}
+
+#[test]
+fn given_lists_are_taken_as_they_are() {
+    let memory: Vec<Region> = (0..300).map(|i| region(i * 10, i * 10 + 10, Some(0), 0)).collect();
+    let from = |memory: &[Region]| Memblock::from_regions(Geometry::default(), memory.to_vec(), Vec::new());
+    let mut m = from(&memory).expect("in order");
+    assert_eq!(m.memory(), memory);
+    assert_eq!((m.capacity(ListKind::Memory), m.phys_mem_size()), (512, 3000));
+    m.mark_nomap(0, 10).expect("merges");
+    assert_eq!(m.memory().len(), 2);
+    let bad = Err(MemblockError::BadRegions);
+    assert_eq!(from(&[memory[1], memory[0]]), bad);
+    assert_eq!(from(&[memory[0], memory[0]]), bad);
+    assert_eq!(from(&[region(5, 5, None, 0)]), bad);
+    assert_eq!(from(&[Region { base: 1, size: NONE, nid: None, flags: 0 }]), bad);
 }
 
 #[test]

@@ -2,6 +2,17 @@
 
 use super::{ListKind, Memblock, MemblockError, Region, round_up_wrapping};
 
+/// What happens when a list is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resize {
+    /// The operation fails, as in the kernel before `memblock_allow_resize`.
+    Refused,
+    /// The list's array moves to free memory and is reserved there, as in the kernel afterwards.
+    InMemory,
+    /// The list grows and takes no memory, as if its array came from the slab allocator.
+    Elsewhere,
+}
+
 /// A list's array was moved to a larger place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArrayGrowth {
@@ -38,11 +49,16 @@ impl Memblock {
 
     /// `memblock_double_array`.
     fn double_array(&mut self, list: ListKind, base: u64, end: u64) -> Result<(), MemblockError> {
-        if !self.can_resize {
-            return Err(MemblockError::NoMemory);
+        let capacity = self.list(list).capacity.checked_mul(2).ok_or(MemblockError::NoMemory)?;
+        match self.resize {
+            Resize::Refused => return Err(MemblockError::NoMemory),
+            Resize::InMemory => {}
+            Resize::Elsewhere => {
+                self.list_mut(list).capacity = capacity;
+                return Ok(());
+            }
         }
         let old_bytes = self.array_bytes(self.list(list).capacity).ok_or(MemblockError::NoMemory)?;
-        let capacity = self.list(list).capacity.checked_mul(2).ok_or(MemblockError::NoMemory)?;
         let size_bytes = self.array_bytes(capacity).ok_or(MemblockError::NoMemory)?;
         let limit = self.current_limit;
         let addr = match list {

@@ -7,8 +7,9 @@
 //!   successful no-op.
 //! * `nid: Option<u32>`: for a region `None` is the kernel's "no node" (`MAX_NUMNODES`), in a query it
 //!   is "any node" (`NUMA_NO_NODE`; the kernel treats `MAX_NUMNODES` alike there).
-//! * A full list grows by doubling, in memory found and reserved through memblock itself; the array's
-//!   contents are kept outside the modelled memory, its place is not.
+//! * A list starts with room for 128 regions. [`Resize`] says what happens when it is full; the kernel
+//!   doubles its array, in memory found and reserved through memblock itself. The array's place is
+//!   modelled, its contents are kept elsewhere.
 //! * [`Memblock::discard`] ends it: every later change answers [`MemblockError::Discarded`].
 
 mod alloc;
@@ -25,7 +26,7 @@ mod regions;
 mod search;
 
 pub use error::MemblockError;
-pub use grow::ArrayGrowth;
+pub use grow::{ArrayGrowth, Resize};
 pub use hand_over::{FreeBlocks, HandOver, PfnSpan};
 pub use iterate::{FreeRange, FreeRanges, FreeRangesRev, PfnRange, for_each_free_mem_range, for_each_mem_pfn_range};
 pub use region::{
@@ -93,7 +94,7 @@ pub struct Memblock {
     geometry: Geometry,
     current_limit: u64,
     bottom_up: bool,
-    can_resize: bool,
+    resize: Resize,
     some_mirror: bool,
     movable_node: bool,
     discarded: bool,
@@ -117,6 +118,21 @@ impl Memblock {
         if geometry.is_valid() { Ok(Self::with_valid_geometry(geometry)) } else { Err(MemblockError::Geometry) }
     }
 
+    /// A memblock with these lists, which must be in order, disjoint and without empty regions.
+    ///
+    /// The counters are the sums; capacities are doubled until everything fits, and the places of
+    /// the arrays are not known. Neighbours are kept as they are.
+    pub fn from_regions(
+        geometry: Geometry,
+        memory: Vec<Region>,
+        reserved: Vec<Region>,
+    ) -> Result<Memblock, MemblockError> {
+        let mut memblock = Memblock::with_geometry(geometry)?;
+        memblock.memory.replace(memory)?;
+        memblock.reserved.replace(reserved)?;
+        Ok(memblock)
+    }
+
     fn with_valid_geometry(geometry: Geometry) -> Memblock {
         Memblock {
             memory: RegionList::new(geometry.init_regions),
@@ -124,7 +140,7 @@ impl Memblock {
             geometry,
             current_limit: MEMBLOCK_ALLOC_ANYWHERE,
             bottom_up: false,
-            can_resize: false,
+            resize: Resize::Refused,
             some_mirror: false,
             movable_node: false,
             discarded: false,
@@ -172,9 +188,14 @@ impl Memblock {
         self.bottom_up
     }
 
-    /// Whether full lists may grow (`memblock_can_resize`).
+    /// What happens when a list is full.
+    pub fn resize(&self) -> Resize {
+        self.resize
+    }
+
+    /// Whether full lists may grow as the kernel's do (`memblock_can_resize`).
     pub fn can_resize(&self) -> bool {
-        self.can_resize
+        self.resize == Resize::InMemory
     }
 
     /// Whether mirrored memory is preferred (`system_has_some_mirror`).
@@ -206,10 +227,15 @@ impl Memblock {
         Ok(())
     }
 
-    /// Lets full lists grow from now on (`memblock_allow_resize`).
+    /// Lets full lists grow from now on, in memory (`memblock_allow_resize`).
     pub fn allow_resize(&mut self) -> Result<(), MemblockError> {
+        self.set_resize(Resize::InMemory)
+    }
+
+    /// Chooses what happens when a list is full.
+    pub fn set_resize(&mut self, resize: Resize) -> Result<(), MemblockError> {
         self.check_open()?;
-        self.can_resize = true;
+        self.resize = resize;
         Ok(())
     }
 

@@ -27,6 +27,13 @@ impl Memblock {
         self.add_range(ListKind::Reserved, base, size, None, 0)
     }
 
+    /// Reserves a range for a node at once. The kernel reserves, then sets the node when it learns
+    /// about nodes; what is already reserved keeps its node here.
+    pub fn reserve_node(&mut self, base: u64, size: u64, nid: Option<u32>) -> ListResult {
+        self.check_open()?;
+        self.add_range(ListKind::Reserved, base, size, nid, 0)
+    }
+
     /// Removes memory (`memblock_remove`).
     pub fn remove(&mut self, base: u64, size: u64) -> ListResult {
         self.check_open()?;

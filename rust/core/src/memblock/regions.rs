@@ -3,7 +3,7 @@
 //! The kernel stores an empty list as one all-zero dummy region. Here an empty list is empty, and
 //! the few places where the dummy shows (capacity, some walks, the dump) say so.
 
-use super::region::Region;
+use super::{MemblockError, Region};
 use core::ops::Range;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,21 @@ pub(super) struct RegionList {
 impl RegionList {
     pub(super) fn new(capacity: usize) -> RegionList {
         RegionList { regions: Vec::new(), capacity, total_size: 0, array: None, unmerged: false, dummy_nid: Some(0) }
+    }
+
+    /// Takes regions over as they are; room is made by doubling.
+    pub(super) fn replace(&mut self, regions: Vec<Region>) -> Result<(), MemblockError> {
+        let fits = |region: &Region| region.size > 0 && region.base.checked_add(region.size).is_some();
+        if !regions.iter().all(fits) || !regions.is_sorted_by(|a, b| a.end() <= b.base) {
+            return Err(MemblockError::BadRegions);
+        }
+        while self.capacity < regions.len() {
+            self.capacity *= 2;
+        }
+        self.total_size = regions.iter().fold(0u64, |sum, region| sum.wrapping_add(region.size));
+        self.unmerged = true;
+        self.regions = regions;
+        Ok(())
     }
 
     pub(super) fn as_slice(&self) -> &[Region] {
