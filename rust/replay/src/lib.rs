@@ -2,4 +2,5 @@
 
 pub mod lines;
 pub mod memblock_recording;
+pub mod memory_map;
 pub mod report;
