@@ -19,4 +19,5 @@ pub mod segment;
 pub mod state;
 pub mod sync;
 pub mod types;
+pub mod watermark;
 pub mod word;
