@@ -360,6 +360,10 @@ shared! {
         cma_pages: AtomicU64,
         /// NUMA events already folded: hit, miss, foreign, interleave, local, other.
         numa_events: [AtomicU64; 6],
+        /// vm event pgalloc of callers without a cpu slot.
+        pgalloc: AtomicU64,
+        /// vm event pgfree of callers without a cpu slot.
+        pgfree: AtomicU64,
     }
 }
 

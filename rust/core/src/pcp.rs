@@ -1,0 +1,256 @@
+//! Per-cpu page lists (mm/page_alloc.c, `struct per_cpu_pages` and its users).
+
+use crate::cpu::Cpu;
+use crate::free_area::Side;
+use crate::gfp::AllocFlags;
+use crate::pcp_list::PcpDeque;
+use crate::pcp_sizing;
+use crate::segment::CpuZone;
+use crate::state::ZONE_FLAG_RECLAIM_ACTIVE;
+use crate::sync::{AtomicU32, Relaxed};
+use crate::trace::Event;
+use crate::types::{MIGRATE_PCPTYPES, MigrateType};
+use crate::word::PageIdx;
+use crate::word::page_info::Remembered;
+use crate::zone::Zone;
+
+/// Largest order with ordinary per-cpu lists (`PAGE_ALLOC_COSTLY_ORDER`).
+pub const PAGE_ALLOC_COSTLY_ORDER: u32 = 3;
+
+/// One cpu's lists of one zone. Exists only while the cpu's lease is held.
+#[derive(Clone, Copy)]
+pub struct Pcp<'a> {
+    zone: Zone<'a>,
+    state: &'a CpuZone,
+}
+
+fn get(word: &AtomicU32) -> u32 {
+    word.load(Relaxed) // ORDERING(R8)
+}
+
+fn set(word: &AtomicU32, value: u32) {
+    word.store(value, Relaxed); // ORDERING(R8)
+}
+
+/// The migratetype a page goes to when it leaves list type `own`.
+fn remembered_type(own: usize, remembered: Remembered) -> MigrateType {
+    match remembered {
+        Remembered::Own => MigrateType::from_index(own).unwrap_or(MigrateType::Unmovable),
+        Remembered::HighAtomic => MigrateType::HighAtomic,
+        Remembered::Cma => MigrateType::Cma,
+    }
+}
+
+impl<'a> Zone<'a> {
+    /// Do blocks of this order go through the per-cpu lists (`pcp_allowed_order`)?
+    #[inline(always)]
+    pub fn pcp_allowed_order(self, order: u32) -> bool {
+        order <= PAGE_ALLOC_COSTLY_ORDER || (self.config.thp && order == self.config.pageblock_order)
+    }
+
+    /// The lists of a leased cpu.
+    #[inline(always)]
+    pub fn pcp(self, cpu: &Cpu<'_>) -> Option<Pcp<'a>> {
+        cpu.is_leased().then(|| Pcp { zone: self, state: self.cpu_zone(cpu) })
+    }
+
+    /// Frees a block to the buddy lists with its counters (`__free_one_page` as drains and direct
+    /// frees use it).
+    #[inline]
+    pub fn free_one_page(self, cpu: &Cpu<'_>, x: PageIdx, order: u32, mt: MigrateType, side: Side) {
+        if mt != MigrateType::Isolate {
+            self.mod_free_pages(cpu, 1 << order);
+            if mt == MigrateType::Cma {
+                self.mod_free_cma(cpu, 1 << order);
+            }
+        }
+        self.buddy(cpu).put(x, order, mt.index(), side);
+    }
+}
+
+impl<'a> Pcp<'a> {
+    fn nr_lists(self) -> usize {
+        self.zone.config.nr_pcp_lists()
+    }
+
+    /// Index of the list of an order and type (`order_to_pindex`).
+    #[inline(always)]
+    fn list_index(self, order: u32, mt: usize) -> usize {
+        if order > PAGE_ALLOC_COSTLY_ORDER { 12 + mt } else { MIGRATE_PCPTYPES * order as usize + mt }
+    }
+
+    /// Order of the pages on a list (`pindex_to_order`).
+    #[inline(always)]
+    fn list_order(self, index: usize) -> u32 {
+        if index >= 12 { self.zone.config.pageblock_order } else { (index / MIGRATE_PCPTYPES) as u32 }
+    }
+
+    #[inline(always)]
+    fn deque(self, index: usize) -> PcpDeque<'a> {
+        PcpDeque::new(&self.state.lists[index], self.zone.pages)
+    }
+
+    /// Pages on all lists.
+    pub fn count(self) -> u32 {
+        get(&self.state.count)
+    }
+
+    /// Halves the free factor, as every ordinary allocation does (`rmqueue_pcplist`).
+    #[inline(always)]
+    pub fn decay_free_factor(self) {
+        set(&self.state.free_factor, get(&self.state.free_factor) >> 1);
+    }
+
+    /// Takes a page of list (order, mt), refilling the list if it is empty (`__rmqueue_pcplist`).
+    #[inline]
+    pub fn take(self, cpu: &Cpu<'_>, order: u32, mt: MigrateType, flags: AllocFlags) -> Option<PageIdx> {
+        let list = self.deque(self.list_index(order, mt.index()));
+        if list.is_empty() {
+            self.refill(cpu, list, order, mt, flags);
+        }
+        let (x, _) = list.pop_front()?;
+        set(&self.state.count, self.count() - (1 << order));
+        Some(x)
+    }
+
+    /// `rmqueue_bulk` with the batch of a refill.
+    #[inline(never)]
+    fn refill(self, cpu: &Cpu<'_>, list: PcpDeque<'a>, order: u32, mt: MigrateType, flags: AllocFlags) {
+        let batch = get(&self.state.batch);
+        let wanted = if batch > 1 { (batch >> order).max(2) } else { batch };
+        let mut taken = 0;
+        while taken < wanted {
+            let Some((x, from)) = self.zone.rmqueue_locked(cpu, order, mt, flags) else { break };
+            let remembered = if from == MigrateType::Cma {
+                self.zone.mod_free_cma(cpu, -(1 << order));
+                Remembered::Cma
+            } else {
+                Remembered::Own
+            };
+            list.push_back(x, remembered);
+            taken += 1;
+        }
+        self.zone.mod_free_pages(cpu, -(i64::from(taken) << order));
+        set(&self.state.count, self.count() + (taken << order));
+    }
+
+    /// Effective high (`nr_pcp_high`).
+    fn effective_high(self) -> u32 {
+        // ORDERING(R7)
+        let reclaim_active = self.zone.shared.flags.load(Relaxed) & ZONE_FLAG_RECLAIM_ACTIVE != 0;
+        pcp_sizing::nr_pcp_high(get(&self.state.high), get(&self.state.batch), reclaim_active)
+    }
+
+    /// Puts a page that is ready to be freed on the lists (`free_unref_page_commit`).
+    ///
+    /// `claim` turns the page's info word from ALLOCATED into the given list entry and says
+    /// whether it succeeded; if it did not, nothing else happens.
+    #[inline]
+    pub fn commit(
+        self,
+        cpu: &Cpu<'_>,
+        x: PageIdx,
+        order: u32,
+        mt: MigrateType,
+        claim: impl FnOnce(crate::word::page_info::PageInfo) -> bool,
+    ) -> bool {
+        let (list_type, remembered) = match mt {
+            MigrateType::HighAtomic => (MigrateType::Movable, Remembered::HighAtomic),
+            MigrateType::Cma => (MigrateType::Movable, Remembered::Cma),
+            own => (own, Remembered::Own),
+        };
+        let list = self.deque(self.list_index(order, list_type.index()));
+        if !claim(list.front_info(remembered)) {
+            return false;
+        }
+        self.zone.count_pgfree(cpu, 1);
+        list.link_front(x);
+        let count = self.count() + (1 << order);
+        set(&self.state.count, count);
+        let high = self.effective_high();
+        if count >= high {
+            let batch = get(&self.state.batch);
+            let factor = get(&self.state.free_factor);
+            let (n, factor) = pcp_sizing::nr_pcp_free(high, batch, factor);
+            set(&self.state.free_factor, factor);
+            self.free_bulk(cpu, n);
+        }
+        true
+    }
+
+    /// Returns `n` pages or a few more to the buddy lists, round robin over the lists from their
+    /// tails (`free_pcppages_bulk`).
+    #[inline(never)]
+    pub fn free_bulk(self, cpu: &Cpu<'_>, n: u32) {
+        let zone = self.zone;
+        let nr_lists = self.nr_lists();
+        let reread_types = zone.view().area.rule.has_isolated();
+        let mut left = i64::from(n.min(self.count()));
+        let (mut index, mut quota) = (0, 0i64);
+        while left > 0 {
+            let mut looked_at = 0;
+            loop {
+                quota += 1;
+                index += 1;
+                if index == nr_lists {
+                    index = 0;
+                }
+                if !self.deque(index).is_empty() {
+                    break;
+                }
+                looked_at += 1;
+                if looked_at > nr_lists {
+                    return; // the count promises pages that no list has
+                }
+            }
+            if quota == nr_lists as i64 {
+                quota = left; // the only list with pages
+            }
+            let order = self.list_order(index);
+            let list = self.deque(index);
+            while let Some((x, remembered)) = list.pop_back() {
+                set(&self.state.count, self.count().saturating_sub(1 << order));
+                let mt = if reread_types {
+                    zone.blocks.get(x)
+                } else {
+                    remembered_type(index % MIGRATE_PCPTYPES, remembered)
+                };
+                zone.free_one_page(cpu, x, order, mt, Side::Likely);
+                zone.trace.emit(cpu.id(), || Event::PcpuDrain { pfn: zone.pfn(x), order, migratetype: mt as u8 });
+                left -= 1 << order;
+                if left <= 0 {
+                    break;
+                }
+                quota -= 1;
+                if quota == 0 || list.is_empty() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Returns all pages (`drain_pages_zone`).
+    pub fn drain(self, cpu: &Cpu<'_>) {
+        let count = self.count();
+        if count != 0 {
+            self.free_bulk(cpu, count);
+        }
+    }
+
+    /// Returns one batch (`drain_zone_pages`, remote pageset expiry).
+    pub fn drain_batch(self, cpu: &Cpu<'_>) {
+        let n = self.count().min(get(&self.state.batch));
+        self.free_bulk(cpu, n);
+    }
+}
+
+/// The pages on list `index` of a cpu, head first, with their remembered types. Exact while nobody
+/// uses the cpu.
+pub fn list_entries(zone: Zone<'_>, cpu: usize, index: usize) -> Vec<(PageIdx, MigrateType)> {
+    let state = &zone.cpu_zones[cpu];
+    PcpDeque::new(&state.lists[index], zone.pages)
+        .entries(zone.pages.len() as usize)
+        .into_iter()
+        .map(|(x, remembered)| (x, remembered_type(index % MIGRATE_PCPTYPES, remembered)))
+        .collect()
+}

@@ -1,0 +1,176 @@
+//! One per-cpu list: a deque linked through the info words of its pages.
+//!
+//! Each entry's info word holds the XOR of its neighbours' indices, so 28 bits link both ways and
+//! a list may be as long as `high` asks, without memory of its own. Only the holder of the cpu's
+//! lease reads or writes a list, so plain (relaxed) accesses do.
+
+use crate::page_array::PageArray;
+use crate::segment::PcpList;
+use crate::sync::{AtomicU32, Relaxed};
+use crate::word::page_info::{PageInfo, Remembered};
+use crate::word::{NIL, PageIdx};
+
+/// A list together with the pages it links.
+#[derive(Clone, Copy)]
+pub struct PcpDeque<'a> {
+    list: &'a PcpList,
+    pages: PageArray<'a>,
+}
+
+fn end(word: &AtomicU32) -> PageIdx {
+    word.load(Relaxed).wrapping_sub(1) & NIL // ORDERING(R8): 0 (empty) becomes NIL
+}
+
+fn set_end(word: &AtomicU32, x: PageIdx) {
+    word.store(if x == NIL { 0 } else { x + 1 }, Relaxed); // ORDERING(R8)
+}
+
+impl<'a> PcpDeque<'a> {
+    /// Wraps a list.
+    #[inline(always)]
+    pub fn new(list: &'a PcpList, pages: PageArray<'a>) -> Self {
+        PcpDeque { list, pages }
+    }
+
+    /// Is it empty?
+    #[inline(always)]
+    pub fn is_empty(self) -> bool {
+        self.list.head.load(Relaxed) == 0 // ORDERING(R8)
+    }
+
+    /// First entry, or [`NIL`].
+    pub fn first(self) -> PageIdx {
+        end(&self.list.head)
+    }
+
+    fn info(self, x: PageIdx) -> PageInfo {
+        PageInfo::from_raw(self.pages.page(x).info.load(Relaxed)) // ORDERING(R8)
+    }
+
+    fn set_info(self, x: PageIdx, info: PageInfo) {
+        self.pages.page(x).info.store(info.raw(), Relaxed); // ORDERING(R8)
+    }
+
+    /// Info word of a page about to be pushed to the front.
+    #[inline(always)]
+    pub fn front_info(self, remembered: Remembered) -> PageInfo {
+        PageInfo::pcp(NIL ^ self.first(), remembered)
+    }
+
+    /// Links a page whose info word is already [`Self::front_info`] at the front.
+    #[inline(always)]
+    pub fn link_front(self, x: PageIdx) {
+        self.link(x, &self.list.head, &self.list.tail);
+    }
+
+    /// Puts a page at the back.
+    #[inline(always)]
+    pub fn push_back(self, x: PageIdx, remembered: Remembered) {
+        self.set_info(x, PageInfo::pcp(NIL ^ end(&self.list.tail), remembered));
+        self.link(x, &self.list.tail, &self.list.head);
+    }
+
+    fn link(self, x: PageIdx, near: &AtomicU32, far: &AtomicU32) {
+        let neighbour = end(near);
+        if neighbour == NIL {
+            set_end(far, x);
+        } else {
+            let info = self.info(neighbour);
+            self.set_info(neighbour, info.with_link(info.link() ^ NIL ^ x));
+        }
+        set_end(near, x);
+    }
+
+    /// Takes the first page; its info word becomes NONE.
+    #[inline(always)]
+    pub fn pop_front(self) -> Option<(PageIdx, Remembered)> {
+        self.unlink(&self.list.head, &self.list.tail)
+    }
+
+    /// Takes the last page; its info word becomes NONE.
+    #[inline(always)]
+    pub fn pop_back(self) -> Option<(PageIdx, Remembered)> {
+        self.unlink(&self.list.tail, &self.list.head)
+    }
+
+    #[inline(always)]
+    fn unlink(self, near: &AtomicU32, far: &AtomicU32) -> Option<(PageIdx, Remembered)> {
+        let x = end(near);
+        if x == NIL {
+            return None;
+        }
+        let info = self.info(x);
+        let next = info.link() ^ NIL;
+        if next == NIL {
+            set_end(far, NIL);
+        } else {
+            let neighbour = self.info(next);
+            self.set_info(next, neighbour.with_link(neighbour.link() ^ x ^ NIL));
+        }
+        set_end(near, next);
+        self.set_info(x, PageInfo::NONE);
+        Some((x, info.remembered()))
+    }
+
+    /// The entries from head to tail; at most `limit` of them, so that damaged links end.
+    pub fn entries(self, limit: usize) -> Vec<(PageIdx, Remembered)> {
+        let mut entries = Vec::new();
+        let (mut prev, mut x) = (NIL, self.first());
+        while x != NIL && entries.len() < limit {
+            let Some(desc) = self.pages.get(x) else { break };
+            let info = PageInfo::from_raw(desc.info.load(Relaxed)); // ORDERING(R8)
+            entries.push((x, info.remembered()));
+            (prev, x) = (x, info.link() ^ prev);
+        }
+        entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page_array::PageDesc;
+    use std::collections::VecDeque;
+
+    #[test]
+    fn behaves_like_a_deque() {
+        let pages: Vec<PageDesc> = (0..64).map(|_| PageDesc::new()).collect();
+        let list = PcpList { head: AtomicU32::new(0), tail: AtomicU32::new(0) };
+        let deque = PcpDeque::new(&list, PageArray::new(&pages));
+        let mut model: VecDeque<PageIdx> = VecDeque::new();
+        let mut spare: Vec<PageIdx> = (0..64).collect();
+        let mut random = 1u64;
+        for _ in 0..20_000 {
+            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            match random >> 60 {
+                0..=3 => {
+                    if let Some(x) = spare.pop() {
+                        let info = deque.front_info(Remembered::Cma);
+                        deque.set_info(x, info);
+                        deque.link_front(x);
+                        model.push_front(x);
+                    }
+                }
+                4..=7 => {
+                    if let Some(x) = spare.pop() {
+                        deque.push_back(x, Remembered::Cma);
+                        model.push_back(x);
+                    }
+                }
+                8..=11 => {
+                    let got = deque.pop_front();
+                    assert_eq!(got, model.pop_front().map(|x| (x, Remembered::Cma)));
+                    spare.extend(got.map(|g| g.0));
+                }
+                _ => {
+                    let got = deque.pop_back();
+                    assert_eq!(got, model.pop_back().map(|x| (x, Remembered::Cma)));
+                    spare.extend(got.map(|g| g.0));
+                }
+            }
+            assert_eq!(deque.is_empty(), model.is_empty());
+            let entries: Vec<PageIdx> = deque.entries(100).into_iter().map(|e| e.0).collect();
+            assert!(entries.iter().eq(model.iter()));
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Taking blocks from a zone: smallest fit, fallback and stealing, the HighAtomic reserve, the
+//! watermark boost (mm/page_alloc.c, `__rmqueue` and what it calls).
+
+use crate::cpu::Cpu;
+use crate::gfp::AllocFlags;
+use crate::state::ZONE_FLAG_BOOSTED_WATERMARK;
+use crate::sync::{Relaxed, SeqCst};
+use crate::trace::Event;
+use crate::types::{MIGRATE_PCPTYPES, MigrateType};
+use crate::word::PageIdx;
+use crate::zone::{WMARK_HIGH, Zone};
+use crate::{buddy::Moved, watermark};
+
+use MigrateType::{Cma, HighAtomic, Isolate, Movable, Reclaimable, Unmovable};
+
+/// Where a request of each type looks when its own lists are empty (`fallbacks`).
+const FALLBACKS: [[MigrateType; 2]; MIGRATE_PCPTYPES] =
+    [[Reclaimable, Movable], [Reclaimable, Unmovable], [Unmovable, Movable]];
+
+/// A block found for a fallback.
+struct Fallback {
+    order: u32,
+    mt: MigrateType,
+    can_steal: bool,
+}
+
+impl Zone<'_> {
+    /// Takes a block for a request of type `mt` (`__rmqueue`): the page and the list type it was
+    /// finally taken from.
+    pub fn rmqueue_locked(
+        self,
+        cpu: &Cpu<'_>,
+        order: u32,
+        mt: MigrateType,
+        flags: AllocFlags,
+    ) -> Option<(PageIdx, MigrateType)> {
+        let buddy = self.buddy(cpu);
+        let take = |from: MigrateType| buddy.take_smallest(order, from.index()).map(|x| (x, from));
+        let may_use_cma = self.config.cma && flags.contains(AllocFlags::CMA);
+        let found = (may_use_cma && self.free_cma_approximate() > self.free_pages_approximate() / 2)
+            .then(|| take(Cma))
+            .flatten()
+            .or_else(|| {
+                loop {
+                    if let Some(found) = take(mt) {
+                        return Some(found);
+                    }
+                    if may_use_cma && let Some(found) = take(Cma) {
+                        return Some(found);
+                    }
+                    if !self.rmqueue_fallback(cpu, order, mt, flags) {
+                        return None;
+                    }
+                }
+            })?;
+        self.trace.emit(cpu.id(), || Event::AllocZoneLocked {
+            pfn: self.pfn(found.0),
+            order,
+            migratetype: mt as u8,
+        });
+        Some(found)
+    }
+
+    /// Takes a block from the HighAtomic reserve.
+    pub fn take_highatomic(self, cpu: &Cpu<'_>, order: u32, request: MigrateType) -> Option<(PageIdx, MigrateType)> {
+        let x = self.buddy(cpu).take_smallest(order, HighAtomic.index())?;
+        self.trace.emit(cpu.id(), || Event::AllocZoneLocked {
+            pfn: self.pfn(x),
+            order,
+            migratetype: request as u8,
+        });
+        Some((x, HighAtomic))
+    }
+
+    /// Moves free memory of another type to the lists of `mt` (`__rmqueue_fallback`). False if
+    /// there was none.
+    #[cold]
+    #[inline(never)]
+    fn rmqueue_fallback(self, cpu: &Cpu<'_>, order: u32, mt: MigrateType, flags: AllocFlags) -> bool {
+        let top = self.config.max_order - 1;
+        let pageblock_order = self.config.pageblock_order;
+        let min = if flags.contains(AllocFlags::NOFRAGMENT) { pageblock_order } else { order };
+        let largest = (min..=top).rev().find_map(|c| self.find_suitable_fallback(c, mt));
+        let Some(mut choice) = largest else { return false };
+        if !choice.can_steal && mt == Movable && choice.order > order {
+            // Nothing worth stealing: spoil the smallest block instead of the largest.
+            let Some(smallest) = (order..=top).find_map(|c| self.find_suitable_fallback(c, mt)) else { return false };
+            choice = smallest;
+        }
+        let Some(x) = self.first_block(choice.order, choice.mt) else {
+            return true; // somebody took it meanwhile: look again
+        };
+        self.steal(cpu, x, mt, &choice, flags);
+        self.trace.emit(cpu.id(), || Event::AllocExtfrag {
+            pfn: self.pfn(x),
+            alloc_order: order,
+            fallback_order: choice.order,
+            alloc_migratetype: mt as u8,
+            fallback_migratetype: choice.mt as u8,
+            change_ownership: self.blocks.get(x) == mt,
+        });
+        true
+    }
+
+    fn first_block(self, order: u32, mt: MigrateType) -> Option<PageIdx> {
+        let mut first = None;
+        self.view().area.lists.for_each(order, mt.index(), |x| {
+            first = Some(x);
+            false
+        });
+        first
+    }
+
+    /// `find_suitable_fallback` without `only_stealable`.
+    fn find_suitable_fallback(self, order: u32, mt: MigrateType) -> Option<Fallback> {
+        let from = FALLBACKS.get(mt.index())?.iter().copied().find(|f| self.has_free(order, *f))?;
+        let can_steal = order >= self.config.pageblock_order / 2
+            || mt != Movable
+            || self.mobility_disabled();
+        Some(Fallback { order, mt: from, can_steal })
+    }
+
+    /// `steal_suitable_fallback`.
+    fn steal(self, cpu: &Cpu<'_>, x: PageIdx, mt: MigrateType, choice: &Fallback, flags: AllocFlags) {
+        let buddy = self.buddy(cpu);
+        let pageblock_order = self.config.pageblock_order;
+        let old = self.blocks.get(x);
+        let mut whole = false;
+        if old == HighAtomic {
+            // Only the block itself.
+        } else if choice.order >= pageblock_order {
+            let step = 1 << pageblock_order;
+            for block in (x..x + (1 << choice.order)).step_by(step) {
+                self.set_pageblock_type(block, mt);
+            }
+        } else {
+            if self.boost_watermark() && flags.contains(AllocFlags::KSWAPD) {
+                self.shared.flags.fetch_or(ZONE_FLAG_BOOSTED_WATERMARK, Relaxed); // ORDERING(R7)
+            }
+            whole = choice.can_steal;
+        }
+        if whole {
+            let moved = self.move_freepages_block(cpu, x, mt);
+            if moved.nr_free != 0 {
+                let pageblock_nr_pages = self.config.pageblock_nr_pages();
+                let alike = match (mt, old) {
+                    (Movable, _) => moved.nr_movable,
+                    (_, Movable) => pageblock_nr_pages.saturating_sub(moved.nr_free + moved.nr_movable),
+                    _ => 0,
+                };
+                if moved.nr_free + alike >= pageblock_nr_pages / 2 || self.mobility_disabled() {
+                    self.set_pageblock_type(x, mt);
+                }
+                return;
+            }
+        }
+        buddy.move_to_back(x, choice.order, mt.index());
+    }
+
+    /// Moves the free blocks of the pageblock of `x` to the lists of `mt`
+    /// (`move_freepages_block`).
+    pub fn move_freepages_block(self, cpu: &Cpu<'_>, x: PageIdx, mt: MigrateType) -> Moved {
+        let first = x & !(self.blocks.nr_pages() - 1);
+        let last = first + self.blocks.nr_pages() - 1;
+        let start = if self.spans(self.pfn(first)) { first } else { x };
+        if !self.spans(self.pfn(last)) {
+            return Moved::default();
+        }
+        self.buddy(cpu).move_free_blocks(start, last, mt.index())
+    }
+
+    /// `boost_watermark`: true if the boost was raised (or stands at its limit).
+    fn boost_watermark(self) -> bool {
+        let factor = self.machine.watermark_boost_factor.load(Relaxed); // ORDERING(R7)
+        let pageblock_nr_pages = self.config.pageblock_nr_pages();
+        if factor == 0 || pageblock_nr_pages * 4 > self.managed() {
+            return false;
+        }
+        let max = watermark::mult_frac(self.raw_watermark(WMARK_HIGH), factor, 10_000);
+        if max == 0 {
+            return false;
+        }
+        let max = max.max(pageblock_nr_pages);
+        let boost = &self.shared.watermark_boost;
+        let mut seen = boost.load(Relaxed); // ORDERING(R7)
+        // ORDERING(R7)
+        while let Err(now) =
+            boost.compare_exchange(seen, seen.saturating_add(pageblock_nr_pages).min(max), Relaxed, Relaxed)
+        {
+            seen = now;
+        }
+        true
+    }
+
+    /// Takes and clears the flag that asks for kswapd because of a boost.
+    pub fn take_boosted_flag(self) -> bool {
+        // ORDERING(R7): a look first, because the flag is rare.
+        self.shared.flags.load(Relaxed) & ZONE_FLAG_BOOSTED_WATERMARK != 0
+            // ORDERING(R7)
+            && self.shared.flags.fetch_and(!ZONE_FLAG_BOOSTED_WATERMARK, Relaxed) & ZONE_FLAG_BOOSTED_WATERMARK != 0
+    }
+
+    /// Reserves the pageblock of a page just allocated for high-order atomic requests
+    /// (`reserve_highatomic_pageblock`).
+    #[cold]
+    #[inline(never)]
+    pub fn reserve_highatomic(self, cpu: &Cpu<'_>, x: PageIdx) {
+        let pageblock_nr_pages = self.config.pageblock_nr_pages();
+        let max = self.managed() / 100 + pageblock_nr_pages;
+        if matches!(self.blocks.get(x), HighAtomic | Isolate | Cma) {
+            return;
+        }
+        let reserved = &self.shared.nr_reserved_highatomic;
+        let mut seen = reserved.load(Relaxed); // ORDERING(R7)
+        loop {
+            if seen >= max {
+                return;
+            }
+            // ORDERING(R7)
+            match reserved.compare_exchange(seen, seen + pageblock_nr_pages, Relaxed, Relaxed) {
+                Ok(_) => break,
+                Err(now) => seen = now,
+            }
+        }
+        self.set_pageblock_type(x, HighAtomic);
+        self.move_freepages_block(cpu, x, HighAtomic);
+    }
+
+    /// Gives one HighAtomic pageblock of this zone back to `mt` (the zone's part of
+    /// `unreserve_highatomic_pageblock`). True if free pages were moved.
+    pub fn unreserve_highatomic(self, cpu: &Cpu<'_>, mt: MigrateType, force: bool) -> bool {
+        let pageblock_nr_pages = self.config.pageblock_nr_pages();
+        let reserved = &self.shared.nr_reserved_highatomic;
+        // ORDERING(S2)
+        if !force && reserved.load(SeqCst) <= pageblock_nr_pages {
+            return false;
+        }
+        for order in 0..self.config.max_order {
+            let Some(x) = self.first_block(order, HighAtomic) else { continue };
+            if self.blocks.get(x) == HighAtomic {
+                let mut seen = reserved.load(Relaxed); // ORDERING(R7)
+                // ORDERING(R7)
+                while let Err(now) = reserved.compare_exchange(
+                    seen,
+                    seen - seen.min(pageblock_nr_pages),
+                    Relaxed,
+                    Relaxed,
+                ) {
+                    seen = now;
+                }
+            }
+            self.set_pageblock_type(x, mt);
+            if self.move_freepages_block(cpu, x, mt).nr_free != 0 {
+                return true;
+            }
+        }
+        false
+    }
+}
