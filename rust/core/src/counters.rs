@@ -89,9 +89,7 @@ impl Zone<'_> {
         }
         let cz = self.cpu_zone(cpu);
         let mut folded = false;
-        for (global, diff) in
-            [(&self.shared.nr_free_pages, &cz.diff_free), (&self.shared.nr_free_cma, &cz.diff_cma)]
-        {
+        for (global, diff) in [(&self.shared.nr_free_pages, &cz.diff_free), (&self.shared.nr_free_cma, &cz.diff_cma)] {
             let pending = diff.load(Relaxed); // ORDERING(R8)
             if pending != 0 {
                 global.fetch_add(pending.into(), Relaxed); // ORDERING(R7)

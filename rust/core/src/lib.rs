@@ -3,21 +3,58 @@
 //!
 //! A module uses only modules of lower layers; `tools/check_layers.py` holds the list.
 
+#[cfg(not(feature = "loom"))]
+pub mod allocator;
+#[cfg(not(feature = "loom"))]
+mod blueprint;
+#[cfg(not(feature = "loom"))]
+pub mod boot;
 pub mod buddy;
+#[cfg(not(feature = "loom"))]
+pub mod bulk;
 pub mod config;
+#[cfg(not(feature = "loom"))]
+pub mod counters;
+#[cfg(not(feature = "loom"))]
+pub mod cpu;
+#[cfg(not(feature = "loom"))]
+pub mod dump;
 pub mod error;
 pub mod free_area;
 pub mod free_list;
+#[cfg(not(feature = "loom"))]
+pub mod free_pages;
 pub mod gfp;
 pub mod layout;
+#[cfg(not(feature = "loom"))]
+pub mod load;
 pub mod memblock;
-
+#[cfg(not(feature = "loom"))]
+pub mod page_alloc;
 pub mod page_array;
 pub mod pageblock;
+#[cfg(not(feature = "loom"))]
+pub mod pcp;
+#[cfg(not(feature = "loom"))]
+pub mod pcp_list;
+pub mod pcp_sizing;
+#[cfg(not(feature = "loom"))]
+pub mod pressure;
+#[cfg(not(feature = "loom"))]
+pub mod rmqueue;
 #[cfg(not(feature = "loom"))]
 pub mod segment;
 pub mod state;
 pub mod sync;
+#[cfg(not(feature = "loom"))]
+pub mod trace;
+#[cfg(not(feature = "loom"))]
+mod tunables;
 pub mod types;
+#[cfg(not(feature = "loom"))]
+pub mod verify;
 pub mod watermark;
 pub mod word;
+#[cfg(not(feature = "loom"))]
+pub mod zone;
+pub mod zonelist;

@@ -2,15 +2,15 @@
 
 use crate::allocator::{CpuChoice, PageAllocator};
 use crate::cpu::Cpu;
-use crate::gfp::{AllocFlags, Gfp};
+use crate::gfp::{AllocFlags, FastPathInputs, Gfp, TaskState};
 use crate::pressure::{CompactPriority, CompactResult, Hooks, Request};
 use crate::sync::Relaxed;
 use crate::trace::Event;
 use crate::types::{MigrateType, Pfn};
-use crate::watermark::{self, ZoneMarks};
+use crate::watermark::{WMARK_HIGH, WMARK_LOW, WMARK_MIN, WatermarkTest, ZoneMarks};
 use crate::word::PageIdx;
 use crate::word::page_info::PageInfo;
-use crate::zone::{WMARK_HIGH, WMARK_LOW, WMARK_MIN, Zone};
+use crate::zone::Zone;
 use crate::zonelist::Walk;
 use core::fmt;
 
@@ -39,7 +39,9 @@ impl fmt::Display for AllocError {
         f.write_str(match self {
             AllocError::NoMemory => "page allocation failure",
             AllocError::OrderOutOfRange => "the order is not below MAX_ORDER",
-            AllocError::WouldLoopForever => "__GFP_NOFAIL request that nothing can satisfy: the kernel would loop for ever",
+            AllocError::WouldLoopForever => {
+                "__GFP_NOFAIL request that nothing can satisfy: the kernel would loop for ever"
+            }
         })
     }
 }
@@ -83,25 +85,43 @@ impl<'a> Zone<'a> {
             raw: core::array::from_fn(|which| self.raw_watermark(which)),
             boost: self.boost(),
             lowmem_reserve: core::array::from_fn(|i| self.shared.lowmem_reserve[i].load(Relaxed)), // ORDERING(R7)
-            nr_reserved_highatomic: self.shared.nr_reserved_highatomic.load(Relaxed), // ORDERING(R7)
+            nr_reserved_highatomic: self.shared.nr_reserved_highatomic.load(Relaxed),              // ORDERING(R7)
             free_cma: if self.config.cma { self.free_cma_approximate() } else { 0 },
         }
     }
 
-    /// `zone_watermark_fast`.
+    /// `zone_watermark_fast` with the mark that the flags select.
     #[inline]
-    pub(crate) fn watermark_fast(self, order: u32, mark: u64, highest: usize, flags: AllocFlags, gfp: Gfp) -> bool {
-        let free = self.free_pages_approximate();
-        watermark::zone_watermark_fast(self.config, &self.marks(), order, mark, highest, flags, gfp, free, |o, mt| {
-            self.has_free(o, mt)
-        })
+    pub(crate) fn watermark_fast(self, order: u32, highest: usize, flags: AllocFlags, gfp: Gfp) -> bool {
+        let lists = |o, mt| self.has_free(o, mt);
+        WatermarkTest { config: self.config, marks: &self.marks(), lists: &lists }.is_ok_fast(
+            order,
+            highest,
+            flags,
+            gfp,
+            self.free_pages_approximate(),
+        )
     }
 
-    /// `__zone_watermark_ok` with a free count of the caller's.
+    /// `__zone_watermark_ok` with a mark and a free count of the caller's.
     pub(crate) fn watermark_ok(self, order: u32, mark: u64, highest: usize, flags: AllocFlags, free: i64) -> bool {
-        watermark::zone_watermark_ok(self.config, &self.marks(), order, mark, highest, flags, free, |o, mt| {
-            self.has_free(o, mt)
-        })
+        let lists = |o, mt| self.has_free(o, mt);
+        WatermarkTest { config: self.config, marks: &self.marks(), lists: &lists }
+            .is_ok(order, mark, highest, flags, free)
+    }
+
+    /// The test of a bulk request for `n` pages: the low watermark, raised by all of them.
+    pub(crate) fn watermark_fast_bulk(self, n: u64, highest: usize, flags: AllocFlags, gfp: Gfp) -> bool {
+        let lists = |o, mt| self.has_free(o, mt);
+        let mut marks = self.marks();
+        marks.raw[WMARK_LOW] = marks.raw[WMARK_LOW].saturating_add(n);
+        WatermarkTest { config: self.config, marks: &marks, lists: &lists }.is_ok_fast(
+            0,
+            highest,
+            flags,
+            gfp,
+            self.free_pages_approximate(),
+        )
     }
 
     /// A watermark with the boost.
@@ -123,7 +143,7 @@ impl PageAllocator {
             cpu,
             order,
             migratetype: self.migratetype_of(gfp),
-            walk: Walk { list: self.zonelist(nid, gfp), highest: gfp.zone_index(self.config()), nodemask },
+            walk: Walk { list: self.zonelist(nid, gfp), highest: self.highest_zone(gfp), nodemask },
         };
         let flags = self.fast_path_flags(&ctx, gfp);
         let result = match self.get_page_from_freelist(&ctx, ctx.walk, gfp, flags, hooks) {
@@ -143,10 +163,17 @@ impl PageAllocator {
     /// Flags of the first attempt (`prepare_alloc_pages`, `alloc_flags_nofragment`).
     #[inline(always)]
     fn fast_path_flags(&self, ctx: &Context<'_>, gfp: Gfp) -> AllocFlags {
-        let preferred = ctx.walk.preferred().map(|e| (e.nid, e.index));
-        AllocFlags::fast_path(self.config(), gfp, ctx.migratetype, preferred, self.nr_online_nodes(), |nid, index| {
-            self.is_populated(nid, index)
-        })
+        let preferred = ctx.walk.preferred();
+        let config = self.config();
+        let inputs = FastPathInputs {
+            cma: config.cma,
+            is_bound_by_cpuset: true,
+            preferred_zone: preferred.map(|entry| self.zone(entry.zone).kind()),
+            is_dma32_populated: preferred.is_some_and(|entry| self.has_dma32(entry.nid)),
+            zone_dma32: config.zone_dma32,
+            nr_online_nodes: self.nr_online_nodes(),
+        };
+        AllocFlags::fast_path(gfp, ctx.migratetype, inputs)
     }
 
     /// `get_page_from_freelist`: walks the zones, tests watermarks, takes a page and prepares it.
@@ -195,10 +222,7 @@ impl PageAllocator {
                     continue 'restart;
                 }
                 let zone = self.zone(entry.zone);
-                let mark = zone.watermark(flags.watermark_index());
-                if !zone.watermark_fast(order, mark, walk.highest, flags, gfp)
-                    && !flags.contains(AllocFlags::NO_WATERMARKS)
-                {
+                if !zone.watermark_fast(order, walk.highest, flags, gfp) && !flags.contains(AllocFlags::NO_WATERMARKS) {
                     continue;
                 }
                 let taken = self.rmqueue(cpu, self.zone(preferred.zone), zone, ctx, flags, &mut boosted);
@@ -231,9 +255,10 @@ impl PageAllocator {
         boosted: &mut [Option<Zone<'a>>; 2],
     ) -> Option<PageIdx> {
         let (order, mt) = (ctx.order, ctx.migratetype);
-        let pcp_type_allowed =
-            !self.config().cma || flags.contains(AllocFlags::CMA) || mt != MigrateType::Movable;
-        let pcp = if zone.pcp_allowed_order(order) && pcp_type_allowed { zone.pcp(cpu) } else { None };
+        let through_pcp = zone.pcp_allowed_order(order)
+            && (!self.config().cma || flags.contains(AllocFlags::CMA) || mt != MigrateType::Movable);
+        // Somebody else may hold the cpu's lists; then the zone serves the request directly.
+        let pcp = if through_pcp { zone.pcp(cpu) } else { None };
         let taken = if let Some(pcp) = pcp {
             pcp.decay_free_factor();
             let taken = pcp.take(cpu, order, mt, flags);
@@ -243,7 +268,7 @@ impl PageAllocator {
             }
             taken
         } else {
-            let reserve = (order > 0 && flags.contains(AllocFlags::HARDER) && !zone.pcp_allowed_order(order))
+            let reserve = (order > 0 && flags.contains(AllocFlags::HARDER) && !through_pcp)
                 .then(|| zone.take_highatomic(cpu, order, mt))
                 .flatten();
             let (x, from) = reserve.or_else(|| zone.rmqueue_locked(cpu, order, mt, flags))?;
@@ -273,18 +298,23 @@ impl PageAllocator {
         n: u64,
     ) -> Option<(Zone<'a>, Zone<'a>, AllocFlags)> {
         let preferred = walk.preferred()?;
-        let flags = AllocFlags::bulk(self.config(), mt);
+        let flags = self.bulk_flags(mt);
         for entry in walk.zones() {
             if self.nr_online_nodes() > 1 && entry.zone != preferred.zone && entry.nid != preferred.nid {
                 return None;
             }
             let zone = self.zone(entry.zone);
-            let mark = zone.watermark(WMARK_LOW).saturating_add(n);
-            if zone.watermark_fast(0, mark, preferred.index, flags, gfp) {
+            if zone.watermark_fast_bulk(n, preferred.index, flags, gfp) {
                 return Some((zone, self.zone(preferred.zone), flags));
             }
         }
         None
+    }
+
+    /// Flags of a bulk allocation.
+    fn bulk_flags(&self, mt: MigrateType) -> AllocFlags {
+        let inputs = FastPathInputs { cma: self.config().cma, is_bound_by_cpuset: true, ..FastPathInputs::default() };
+        AllocFlags::fast_path(Gfp::NONE, mt, inputs)
     }
 
     /// `__alloc_pages_slowpath`.
@@ -293,12 +323,12 @@ impl PageAllocator {
     fn slow_path<'a>(&'a self, ctx: &Context<'_>, gfp: Gfp, hooks: &dyn Hooks) -> Result<Taken<'a>, AllocError> {
         let can_reclaim = gfp.contains(Gfp::DIRECT_RECLAIM);
         // ATOMIC contradicts DIRECT_RECLAIM: it is dropped.
-        let gfp = if can_reclaim { gfp.without(Gfp::ATOMIC) } else { gfp };
+        let gfp = gfp.in_slow_path();
         let costly = ctx.order > COSTLY_ORDER;
         let rt_task = self.machine().rt_task.load(Relaxed) != 0; // ORDERING(R7)
         let mut walk = ctx.walk;
         let request = Request { gfp, order: ctx.order, highest_zone: walk.highest, nodemask: walk.nodemask };
-        let mut flags = AllocFlags::slow_path(self.config(), gfp, ctx.migratetype, rt_task);
+        let mut flags = AllocFlags::slow_path(gfp, ctx.migratetype, self.config().cma, rt_task);
         if walk.preferred().is_none() {
             return self.no_page(ctx, walk, gfp, can_reclaim, hooks)?.ok_or(AllocError::NoMemory);
         }
@@ -309,7 +339,7 @@ impl PageAllocator {
         if let Some(taken) = self.get_page_from_freelist(ctx, walk, gfp, flags, hooks) {
             return Ok(taken);
         }
-        let reserves = AllocFlags::reserve_access(self.config(), gfp, ctx.migratetype);
+        let reserves = AllocFlags::reserve_access(gfp, ctx.migratetype, self.config().cma, TaskState::default());
         let mut retry = Retry::new();
         if can_reclaim && reserves.is_none() && (costly || (ctx.order > 0 && ctx.migratetype != MigrateType::Movable)) {
             let (result, page) = self.direct_compact(ctx, walk, gfp, flags, request, CompactPriority::Async, hooks);
@@ -398,8 +428,8 @@ impl PageAllocator {
             return (true, None);
         }
         // `__alloc_pages_may_oom`
-        let careful = gfp.with(Gfp::HARDWALL).without(Gfp::DIRECT_RECLAIM);
-        let page = self.get_page_from_freelist(ctx, walk, careful, AllocFlags::high_watermark().with(AllocFlags::CPUSET), hooks);
+        let careful = (gfp | Gfp::HARDWALL).without(Gfp::DIRECT_RECLAIM);
+        let page = self.get_page_from_freelist(ctx, walk, careful, AllocFlags::WMARK_HIGH | AllocFlags::CPUSET, hooks);
         if page.is_some() {
             return (false, page);
         }
@@ -416,7 +446,7 @@ impl PageAllocator {
         }
         if gfp.contains(Gfp::NOFAIL) {
             let page = self
-                .get_page_from_freelist(ctx, walk, gfp, AllocFlags::NO_WATERMARKS.with(AllocFlags::CPUSET), hooks)
+                .get_page_from_freelist(ctx, walk, gfp, AllocFlags::NO_WATERMARKS | AllocFlags::CPUSET, hooks)
                 .or_else(|| self.get_page_from_freelist(ctx, walk, gfp, AllocFlags::NO_WATERMARKS, hooks));
             return (false, page);
         }
@@ -439,7 +469,7 @@ impl PageAllocator {
             return Err(AllocError::WouldLoopForever);
         }
         Ok(self
-            .get_page_from_freelist(ctx, walk, gfp, AllocFlags::HARDER.with(AllocFlags::CPUSET), hooks)
+            .get_page_from_freelist(ctx, walk, gfp, AllocFlags::HARDER | AllocFlags::CPUSET, hooks)
             .or_else(|| self.get_page_from_freelist(ctx, walk, gfp, AllocFlags::HARDER, hooks)))
     }
 
@@ -581,7 +611,7 @@ impl PageAllocator {
 
     /// The same for a request given by its flags.
     pub fn unreserve_highatomic_pageblock(&self, cpu: CpuChoice, gfp: Gfp, nid: u32, force: bool) -> bool {
-        let walk = Walk { list: self.zonelist(nid, gfp), highest: gfp.zone_index(self.config()), nodemask: None };
+        let walk = Walk { list: self.zonelist(nid, gfp), highest: self.highest_zone(gfp), nodemask: None };
         self.unreserve_highatomic(cpu, walk, self.migratetype_of(gfp), force)
     }
 }

@@ -1,15 +1,16 @@
 //! Taking blocks from a zone: smallest fit, fallback and stealing, the HighAtomic reserve, the
 //! watermark boost (mm/page_alloc.c, `__rmqueue` and what it calls).
 
+use crate::buddy::Moved;
 use crate::cpu::Cpu;
 use crate::gfp::AllocFlags;
 use crate::state::ZONE_FLAG_BOOSTED_WATERMARK;
 use crate::sync::{Relaxed, SeqCst};
 use crate::trace::Event;
 use crate::types::{MIGRATE_PCPTYPES, MigrateType};
+use crate::watermark::{WMARK_HIGH, sizing};
 use crate::word::PageIdx;
-use crate::zone::{WMARK_HIGH, Zone};
-use crate::{buddy::Moved, watermark};
+use crate::zone::Zone;
 
 use MigrateType::{Cma, HighAtomic, Isolate, Movable, Reclaimable, Unmovable};
 
@@ -53,22 +54,14 @@ impl Zone<'_> {
                     }
                 }
             })?;
-        self.trace.emit(cpu.id(), || Event::AllocZoneLocked {
-            pfn: self.pfn(found.0),
-            order,
-            migratetype: mt as u8,
-        });
+        self.trace.emit(cpu.id(), || Event::AllocZoneLocked { pfn: self.pfn(found.0), order, migratetype: mt as u8 });
         Some(found)
     }
 
     /// Takes a block from the HighAtomic reserve.
     pub fn take_highatomic(self, cpu: &Cpu<'_>, order: u32, request: MigrateType) -> Option<(PageIdx, MigrateType)> {
         let x = self.buddy(cpu).take_smallest(order, HighAtomic.index())?;
-        self.trace.emit(cpu.id(), || Event::AllocZoneLocked {
-            pfn: self.pfn(x),
-            order,
-            migratetype: request as u8,
-        });
+        self.trace.emit(cpu.id(), || Event::AllocZoneLocked { pfn: self.pfn(x), order, migratetype: request as u8 });
         Some((x, HighAtomic))
     }
 
@@ -114,9 +107,7 @@ impl Zone<'_> {
     /// `find_suitable_fallback` without `only_stealable`.
     fn find_suitable_fallback(self, order: u32, mt: MigrateType) -> Option<Fallback> {
         let from = FALLBACKS.get(mt.index())?.iter().copied().find(|f| self.has_free(order, *f))?;
-        let can_steal = order >= self.config.pageblock_order / 2
-            || mt != Movable
-            || self.mobility_disabled();
+        let can_steal = order >= self.config.pageblock_order / 2 || mt != Movable || self.mobility_disabled();
         Some(Fallback { order, mt: from, can_steal })
     }
 
@@ -172,24 +163,17 @@ impl Zone<'_> {
     /// `boost_watermark`: true if the boost was raised (or stands at its limit).
     fn boost_watermark(self) -> bool {
         let factor = self.machine.watermark_boost_factor.load(Relaxed); // ORDERING(R7)
-        let pageblock_nr_pages = self.config.pageblock_nr_pages();
-        if factor == 0 || pageblock_nr_pages * 4 > self.managed() {
-            return false;
-        }
-        let max = watermark::mult_frac(self.raw_watermark(WMARK_HIGH), factor, 10_000);
-        if max == 0 {
-            return false;
-        }
-        let max = max.max(pageblock_nr_pages);
+        let (managed, high) = (self.managed(), self.raw_watermark(WMARK_HIGH));
         let boost = &self.shared.watermark_boost;
         let mut seen = boost.load(Relaxed); // ORDERING(R7)
-        // ORDERING(R7)
-        while let Err(now) =
-            boost.compare_exchange(seen, seen.saturating_add(pageblock_nr_pages).min(max), Relaxed, Relaxed)
-        {
-            seen = now;
+        loop {
+            let Some(boosted) = sizing::boosted(self.config, factor as u32, managed, high, seen) else { return false };
+            // ORDERING(R7)
+            match boost.compare_exchange(seen, boosted, Relaxed, Relaxed) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
         }
-        true
     }
 
     /// Takes and clears the flag that asks for kswapd because of a boost.
@@ -240,12 +224,9 @@ impl Zone<'_> {
             if self.blocks.get(x) == HighAtomic {
                 let mut seen = reserved.load(Relaxed); // ORDERING(R7)
                 // ORDERING(R7)
-                while let Err(now) = reserved.compare_exchange(
-                    seen,
-                    seen - seen.min(pageblock_nr_pages),
-                    Relaxed,
-                    Relaxed,
-                ) {
+                while let Err(now) =
+                    reserved.compare_exchange(seen, seen - seen.min(pageblock_nr_pages), Relaxed, Relaxed)
+                {
                     seen = now;
                 }
             }

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 /// One event. Migratetypes are engine numbers (CMA 4, Isolate 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields carry the names of the trace event's fields")]
 pub enum Event {
     /// `mm_page_alloc`; `pfn` is `None` for a failed allocation.
     Alloc { pfn: Option<Pfn>, order: u32, gfp: u32, migratetype: u8 },

@@ -14,13 +14,6 @@ use crate::trace::TraceSink;
 use crate::types::{MIGRATE_PCPTYPES, MigrateType, Pfn};
 use crate::word::PageIdx;
 
-/// Watermark selectors (`enum zone_watermarks`).
-pub const WMARK_MIN: usize = 0;
-/// See [`WMARK_MIN`].
-pub const WMARK_LOW: usize = 1;
-/// See [`WMARK_MIN`].
-pub const WMARK_HIGH: usize = 2;
-
 /// Handle of one zone: cheap to copy, borrowed from the allocator.
 #[derive(Clone, Copy)]
 pub struct Zone<'a> {

@@ -26,8 +26,7 @@ impl<'a> Walk<'a> {
     /// May the request use this entry?
     #[inline(always)]
     fn is_suitable(self, entry: &Entry) -> bool {
-        entry.index <= self.highest
-            && self.nodemask.is_none_or(|mask| entry.nid < 64 && mask >> entry.nid & 1 == 1)
+        entry.index <= self.highest && self.nodemask.is_none_or(|mask| entry.nid < 64 && mask >> entry.nid & 1 == 1)
     }
 
     /// The preferred entry: the first suitable one.

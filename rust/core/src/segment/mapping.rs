@@ -97,3 +97,11 @@ impl Drop for Mapping {
 fn last_errno() -> i32 {
     std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::ENOMEM)
 }
+
+/// The cpu the calling thread runs on, as far as the operating system tells.
+#[inline(always)]
+pub fn current_cpu() -> usize {
+    // SAFETY: the call takes no argument and cannot fail in a harmful way; -1 means unknown.
+    let cpu = unsafe { libc::sched_getcpu() };
+    usize::try_from(cpu).unwrap_or(0)
+}

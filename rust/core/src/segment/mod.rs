@@ -12,7 +12,7 @@ mod tables;
 
 pub use geometry::{Geometry, SegmentPlan, Table, ZonePlan};
 pub use image::ImageError;
-pub use mapping::Mapping;
+pub use mapping::{Mapping, current_cpu};
 pub use shared::{Shared, SharedRef, SharedSlice};
 pub use tables::{
     BOOT_PAGESET_HIGH, CONFIG_WORDS, CpuSlot, CpuZone, Header, LAYOUT_VERSION, MAGIC, Machine, NodeShared, PcpList,

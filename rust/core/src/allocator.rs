@@ -1,0 +1,378 @@
+//! The page allocator of one machine: a segment and what a process remembers about it.
+
+use crate::config::Config;
+use crate::cpu::Cpu;
+use crate::error::BootError;
+use crate::gfp::{Gfp, GfpZoneTable};
+use crate::page_array::PageArray;
+use crate::pageblock::Pageblocks;
+use crate::segment::{ImageError, MIXED, Machine, Segment};
+use crate::sync::Relaxed;
+use crate::trace::TraceSink;
+use crate::types::{MAX_NR_ZONES, MigrateType, Pfn, ZoneKind};
+use crate::zone::Zone;
+use crate::zonelist::Entry;
+
+/// Which cpu a call runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CpuChoice {
+    /// The one the calling thread runs on, or any other whose lists are free.
+    Current,
+    /// This one; below [`PageAllocator::nr_cpus`].
+    Fixed(usize),
+}
+
+/// What never changes about a zone, kept out of shared memory.
+#[derive(Debug)]
+struct ZoneCache {
+    base_pfn: Pfn,
+    first_pageblock: usize,
+}
+
+/// A run of pfns of one zone, for blocks that several zones share.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start: Pfn,
+    end: Pfn,
+    zone: usize,
+}
+
+/// A node's zonelists.
+#[derive(Debug)]
+pub(crate) struct NodeCache {
+    pub nid: u32,
+    pub fallback: Vec<Entry>,
+    pub thisnode: Vec<Entry>,
+    populated: [bool; MAX_NR_ZONES],
+}
+
+/// The page allocator of one machine.
+///
+/// All methods take `&self` and may be called from any number of threads. Nothing blocks.
+#[derive(Debug)]
+pub struct PageAllocator {
+    pub(crate) segment: Segment,
+    config: Config,
+    nodes: Vec<NodeCache>,
+    node_position: [u8; 64],
+    gfp_zones: GfpZoneTable,
+    zones: Vec<ZoneCache>,
+    spans: Vec<Span>,
+    block_shift: u32,
+    holder: u64,
+    trace: TraceSink,
+}
+
+impl PageAllocator {
+    /// Makes an allocator of a segment whose tables are filled. The tables are checked for
+    /// everything that later code relies on.
+    pub(crate) fn open(segment: Segment) -> Result<PageAllocator, ImageError> {
+        let inconsistent = ImageError::Inconsistent;
+        let config = segment.header.config().ok_or(inconsistent)?;
+        let zones: Vec<ZoneCache> = segment
+            .zones
+            .iter()
+            .map(|zone| {
+                let base_pfn = zone.base_pfn.load(Relaxed); // ORDERING(R1)
+                ZoneCache { base_pfn, first_pageblock: (base_pfn >> config.pageblock_order) as usize }
+            })
+            .collect();
+        let mut node_position = [u8::MAX; 64];
+        let mut nodes = Vec::new();
+        for (position, node) in segment.nodes.iter().enumerate() {
+            let nid = node.nid.load(Relaxed); // ORDERING(R1)
+            *node_position.get_mut(nid as usize).ok_or(inconsistent)? = position as u8;
+            let list = |start: u32, len: u32| -> Option<Vec<Entry>> {
+                let range = start as usize..(start as usize).checked_add(len as usize)?;
+                let entries = segment.zonelists.get(range)?;
+                entries
+                    .iter()
+                    .map(|entry| {
+                        let number = entry.zone.load(Relaxed) as usize; // ORDERING(R1)
+                        let zone = segment.zones.get(number)?;
+                        let index = zone.index.load(Relaxed) as usize; // ORDERING(R1)
+                        let nid = zone.node.load(Relaxed); // ORDERING(R1)
+                        (index < config.nr_zones() && nid < 64).then_some(Entry { zone: number, index, nid })
+                    })
+                    .collect()
+            };
+            let fallback = list(node.fallback_start.load(Relaxed), node.fallback_len.load(Relaxed)); // ORDERING(R1)
+            let thisnode = list(node.thisnode_start.load(Relaxed), node.thisnode_len.load(Relaxed)); // ORDERING(R1)
+            let mut populated = [false; MAX_NR_ZONES];
+            for zone in segment.zones.iter() {
+                // ORDERING(R1)
+                if zone.node.load(Relaxed) == nid && zone.present.load(Relaxed) != 0 {
+                    // ORDERING(R1)
+                    *populated.get_mut(zone.index.load(Relaxed) as usize).ok_or(inconsistent)? = true;
+                }
+            }
+            nodes.push(NodeCache {
+                nid,
+                fallback: fallback.ok_or(inconsistent)?,
+                thisnode: thisnode.ok_or(inconsistent)?,
+                populated,
+            });
+        }
+        if nodes.is_empty() || segment.cpus.is_empty() {
+            return Err(inconsistent);
+        }
+        // ORDERING(R1)
+        if segment.cpus.iter().any(|cpu| !nodes.iter().any(|node| node.nid == cpu.node.load(Relaxed))) {
+            return Err(inconsistent);
+        }
+        let block_shift = config.max_order - 1;
+        let mut allocator = PageAllocator {
+            segment,
+            config,
+            nodes,
+            node_position,
+            gfp_zones: GfpZoneTable::new(&config),
+            zones,
+            spans: Vec::new(),
+            block_shift,
+            holder: u64::from(std::process::id()),
+            trace: TraceSink::default(),
+        };
+        allocator.spans = allocator.find_spans();
+        let nr_zones = allocator.zones.len();
+        // ORDERING(R1)
+        if allocator.segment.block_zones.iter().any(|b| {
+            let zone = b.load(Relaxed); // ORDERING(R1)
+            zone != MIXED && usize::from(zone) > nr_zones
+        }) {
+            return Err(inconsistent);
+        }
+        Ok(allocator)
+    }
+
+    /// The parts of memory ranges that lie in each zone, ascending.
+    fn find_spans(&self) -> Vec<Span> {
+        let mut spans = Vec::new();
+        for range in self.segment.memory.iter() {
+            let nid = range.nid.load(Relaxed); // ORDERING(R1)
+            for number in 0..self.zones.len() {
+                let zone = &self.segment.zones[number];
+                let start = zone.start_pfn.load(Relaxed); // ORDERING(R1)
+                let end = start.saturating_add(zone.spanned.load(Relaxed)); // ORDERING(R1)
+                let span = Span {
+                    start: start.max(range.start.load(Relaxed)), // ORDERING(R1)
+                    end: end.min(range.end.load(Relaxed)),       // ORDERING(R1)
+                    zone: number,
+                };
+                // ORDERING(R1)
+                if zone.node.load(Relaxed) == nid && span.start < span.end {
+                    spans.push(span);
+                }
+            }
+        }
+        spans.sort_by_key(|span| span.start);
+        spans
+    }
+
+    /// Writes the zone of every block of the largest order (at boot).
+    pub(crate) fn write_block_zones(&self) {
+        for span in &self.spans {
+            let blocks = span.start >> self.block_shift..((span.end - 1) >> self.block_shift) + 1;
+            for block in blocks {
+                let Some(entry) = self.segment.block_zones.get(block as usize) else { continue };
+                let zone = span.zone as u16 + 1;
+                let seen = entry.load(Relaxed); // ORDERING(R1)
+                entry.store(if seen == 0 || seen == zone { zone } else { MIXED }, Relaxed); // ORDERING(R1)
+            }
+        }
+    }
+
+    /// The configuration.
+    #[inline(always)]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Machine-wide tunables.
+    #[inline(always)]
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.segment.machine
+    }
+
+    /// Where trace events go.
+    pub fn trace(&self) -> &TraceSink {
+        &self.trace
+    }
+
+    /// Number of cpu slots.
+    pub fn nr_cpus(&self) -> usize {
+        self.segment.cpus.len()
+    }
+
+    /// Number of online nodes.
+    #[inline(always)]
+    pub(crate) fn nr_online_nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(crate) fn nodes(&self) -> &[NodeCache] {
+        &self.nodes
+    }
+
+    /// Is this node online?
+    pub fn has_node(&self, nid: u32) -> bool {
+        self.node(nid).is_some()
+    }
+
+    fn node(&self, nid: u32) -> Option<&NodeCache> {
+        self.nodes.get(usize::from(*self.node_position.get(nid as usize)?))
+    }
+
+    /// Does the node have memory in the zone with this index?
+    #[inline(always)]
+    pub(crate) fn is_populated(&self, nid: u32, index: usize) -> bool {
+        self.node(nid).is_some_and(|node| node.populated.get(index) == Some(&true))
+    }
+
+    /// Zone index of zone Normal.
+    pub(crate) fn normal_zone_index(&self) -> usize {
+        self.config.nr_zones() - 2
+    }
+
+    /// The zonelist a request uses.
+    #[inline(always)]
+    pub(crate) fn zonelist(&self, nid: u32, gfp: Gfp) -> &[Entry] {
+        let Some(node) = self.node(nid) else { return &[] };
+        if self.config.numa && gfp.contains(Gfp::THISNODE) { &node.thisnode } else { &node.fallback }
+    }
+
+    /// Migratetype of a request (`gfp_migratetype`); both mobility bits count as none.
+    #[inline(always)]
+    pub(crate) fn migratetype_of(&self, gfp: Gfp) -> MigrateType {
+        let grouping_disabled = self.machine().mobility_disabled.load(Relaxed) != 0; // ORDERING(R7)
+        gfp.migratetype(grouping_disabled).unwrap_or(MigrateType::Unmovable)
+    }
+
+    /// Highest zone index a request may use (`gfp_zone`).
+    #[inline(always)]
+    pub(crate) fn highest_zone(&self, gfp: Gfp) -> usize {
+        self.gfp_zones.highest_zone_index(gfp)
+    }
+
+    /// Does the node have memory in zone DMA32?
+    #[inline(always)]
+    pub(crate) fn has_dma32(&self, nid: u32) -> bool {
+        self.config.zone_index(ZoneKind::Dma32).is_some_and(|index| self.is_populated(nid, index))
+    }
+
+    /// Number of zones in the zone table.
+    pub fn nr_zones(&self) -> usize {
+        self.zones.len()
+    }
+
+    /// A zone by its number in the zone table.
+    #[inline(always)]
+    pub(crate) fn zone(&self, number: usize) -> Zone<'_> {
+        let cache = &self.zones[number];
+        let nr_cpus = self.segment.cpus.len();
+        Zone {
+            number,
+            shared: &self.segment.zones[number],
+            machine: &self.segment.machine,
+            config: &self.config,
+            cpu_zones: &self.segment.cpu_zones[number * nr_cpus..(number + 1) * nr_cpus],
+            cpus: &self.segment.cpus,
+            in_flight: &self.segment.in_flight,
+            pages: PageArray::new(&self.segment.pages[number]),
+            blocks: Pageblocks::new(
+                self.segment.pageblocks.get(cache.first_pageblock..).unwrap_or(&[]),
+                self.config.pageblock_order,
+            ),
+            base_pfn: cache.base_pfn,
+            trace: &self.trace,
+        }
+    }
+
+    /// All zones.
+    pub(crate) fn zones(&self) -> impl Iterator<Item = Zone<'_>> {
+        (0..self.zones.len()).map(|number| self.zone(number))
+    }
+
+    /// The zone of a node with this zone index.
+    pub(crate) fn zone_at(&self, nid: u32, index: usize) -> Option<Zone<'_>> {
+        self.zones().find(|zone| zone.node() == nid && zone.index() == index)
+    }
+
+    /// The zone a page belongs to, if it is memory.
+    #[inline(always)]
+    pub(crate) fn zone_of(&self, pfn: Pfn) -> Option<Zone<'_>> {
+        let block = usize::try_from(pfn >> self.block_shift).ok()?;
+        let number = match self.segment.block_zones.get(block)?.load(Relaxed) {
+            // ORDERING(R1)
+            0 => return None,
+            MIXED => self.zone_of_mixed(pfn)?,
+            number => usize::from(number) - 1,
+        };
+        let zone = self.zone(number);
+        // The block is in the page array, which is cut at blocks.
+        (pfn >= zone.base_pfn && pfn - zone.base_pfn < u64::from(zone.pages.len())).then_some(zone)
+    }
+
+    #[cold]
+    fn zone_of_mixed(&self, pfn: Pfn) -> Option<usize> {
+        let after = self.spans.partition_point(|span| span.start <= pfn);
+        self.spans[..after].last().filter(|span| pfn < span.end).map(|span| span.zone)
+    }
+
+    /// Enters a cpu: takes its lease if it is free.
+    #[inline(always)]
+    pub(crate) fn enter(&self, choice: CpuChoice) -> Cpu<'_> {
+        match choice {
+            CpuChoice::Fixed(id) => Cpu::enter(&self.segment.cpus, id, self.holder),
+            CpuChoice::Current => Cpu::enter_any(&self.segment.cpus, self.cpu_hint(choice), self.holder),
+        }
+    }
+
+    /// The cpu a choice asks for first.
+    #[inline(always)]
+    pub(crate) fn cpu_hint(&self, choice: CpuChoice) -> usize {
+        match choice {
+            CpuChoice::Fixed(id) => id,
+            CpuChoice::Current => current_cpu() % self.segment.cpus.len(),
+        }
+    }
+
+    /// An independent copy of the machine. Exact if nobody changes it meanwhile.
+    pub fn fork(&self) -> Result<PageAllocator, BootError> {
+        let segment = self.segment.fork()?;
+        PageAllocator::open(segment).map_err(|_| BootError::MemoryMap("the machine's tables contradict each other"))
+    }
+
+    /// Everything as bytes: sparse, versioned, with a checksum.
+    pub fn snapshot(&self) -> Vec<u8> {
+        self.segment.save()
+    }
+
+    /// The machine of a snapshot. Damaged, foreign or impossible contents are refused.
+    pub fn restore(bytes: &[u8]) -> Result<PageAllocator, ImageError> {
+        let allocator = PageAllocator::open(Segment::load(bytes)?)?;
+        allocator.forget_holders();
+        allocator.validate().map_err(|_| ImageError::Inconsistent)?;
+        Ok(allocator)
+    }
+
+    /// Forgets leases and in-flight flags of processes that do not exist in a copy.
+    fn forget_holders(&self) {
+        self.segment.cpus.iter().for_each(|cpu| cpu.lease.store(0, Relaxed)); // ORDERING(R1)
+        self.segment.in_flight.iter().for_each(crate::buddy::InFlightFlag::clear);
+    }
+
+    /// Bytes of address space the page descriptors take.
+    pub fn page_table_bytes(&self) -> usize {
+        self.segment.page_table_bytes()
+    }
+
+    /// Bytes of address space everything takes.
+    pub fn segment_bytes(&self) -> usize {
+        self.segment.len_bytes()
+    }
+}
+
+fn current_cpu() -> usize {
+    crate::segment::current_cpu()
+}

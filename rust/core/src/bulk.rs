@@ -1,0 +1,166 @@
+//! Bulk, exact and list allocations, drains (mm/page_alloc.c, `__alloc_pages_bulk` and others).
+
+use crate::allocator::{CpuChoice, PageAllocator};
+use crate::gfp::Gfp;
+use crate::page_alloc::{AllocError, AllocRequest};
+use crate::pressure::Hooks;
+use crate::sync::Relaxed;
+use crate::types::Pfn;
+use crate::word::page_info::PageInfo;
+use crate::zonelist::Walk;
+
+/// A bulk request for single pages.
+#[derive(Clone, Copy, Debug)]
+pub struct BulkRequest {
+    /// Flags as given.
+    pub gfp: Gfp,
+    /// Preferred node.
+    pub nid: u32,
+    /// Nodes allowed; `None` is all.
+    pub nodemask: Option<u64>,
+}
+
+impl PageAllocator {
+    /// Fills the empty slots of an array with single pages (`__alloc_pages_bulk`, array form).
+    /// Returns the number of filled positions from the start, those that were filled before
+    /// included; slots behind it are untouched.
+    pub fn alloc_pages_bulk_array(
+        &self,
+        cpu: CpuChoice,
+        request: BulkRequest,
+        slots: &mut [Option<Pfn>],
+        hooks: &dyn Hooks,
+    ) -> usize {
+        let filled = slots.iter().take_while(|slot| slot.is_some()).count();
+        if filled == slots.len() {
+            return filled;
+        }
+        if slots.len() - filled > 1
+            && let Some(filled) = self.bulk_from_lists(cpu, request, slots, filled)
+        {
+            return filled;
+        }
+        self.bulk_single(cpu, request, slots, filled, hooks)
+    }
+
+    /// Allocates up to `n` single pages (`__alloc_pages_bulk`, list form): in the order they were
+    /// taken. The kernel's list holds them the other way round, because each is pushed at its head.
+    pub fn alloc_pages_bulk(&self, cpu: CpuChoice, request: BulkRequest, n: usize, hooks: &dyn Hooks) -> Vec<Pfn> {
+        let mut slots = vec![None; n];
+        let filled = self.alloc_pages_bulk_array(cpu, request, &mut slots, hooks);
+        slots.truncate(filled);
+        slots.into_iter().flatten().collect()
+    }
+
+    /// The part that takes pages from one zone's per-cpu list; `None` if a single page is to be
+    /// tried instead.
+    fn bulk_from_lists(
+        &self,
+        cpu: CpuChoice,
+        request: BulkRequest,
+        slots: &mut [Option<Pfn>],
+        start: usize,
+    ) -> Option<usize> {
+        let gfp = Gfp(request.gfp.0 & self.machine().gfp_allowed_mask.load(Relaxed)); // ORDERING(R7)
+        let mt = self.migratetype_of(gfp);
+        let walk =
+            Walk { list: self.zonelist(request.nid, gfp), highest: self.highest_zone(gfp), nodemask: request.nodemask };
+        let (zone, preferred, flags) = self.bulk_zone(walk, gfp, mt, slots.len() as u64)?;
+        let cpu = self.enter(cpu);
+        let mut filled = start;
+        let mut taken = 0;
+        for slot in &mut slots[start..] {
+            if slot.is_none() {
+                let page = match zone.pcp(&cpu) {
+                    Some(pcp) => pcp.take(&cpu, 0, mt, flags),
+                    None => zone.rmqueue_locked(&cpu, 0, mt, flags).map(|(x, from)| {
+                        zone.mod_free_pages(&cpu, -1);
+                        if from == crate::types::MigrateType::Cma {
+                            zone.mod_free_cma(&cpu, -1);
+                        }
+                        x
+                    }),
+                };
+                let Some(x) = page else {
+                    if filled == 0 {
+                        return None;
+                    }
+                    break;
+                };
+                zone.view().set_info(x, PageInfo::allocated(0, false, false));
+                *slot = Some(zone.pfn(x));
+                taken += 1;
+            }
+            filled += 1;
+        }
+        zone.count_pgalloc(&cpu, taken);
+        zone.count_numa_allocation(&cpu, preferred, taken);
+        Some(filled)
+    }
+
+    fn bulk_single(
+        &self,
+        cpu: CpuChoice,
+        request: BulkRequest,
+        slots: &mut [Option<Pfn>],
+        filled: usize,
+        hooks: &dyn Hooks,
+    ) -> usize {
+        let BulkRequest { gfp, nid, nodemask } = request;
+        match self.alloc_pages(cpu, AllocRequest { gfp, order: 0, nid, nodemask }, hooks) {
+            Ok(pfn) => {
+                slots[filled] = Some(pfn);
+                filled + 1
+            }
+            Err(_) => filled,
+        }
+    }
+
+    /// Allocates exactly `nr_pages` contiguous single pages (`alloc_pages_exact`): the next power
+    /// of two is split and its surplus freed page by page, ascending.
+    pub fn alloc_pages_exact(
+        &self,
+        cpu: CpuChoice,
+        gfp: Gfp,
+        nr_pages: u64,
+        nid: u32,
+        hooks: &dyn Hooks,
+    ) -> Result<Pfn, AllocError> {
+        let order = nr_pages.max(1).checked_next_power_of_two().map_or(64, u64::trailing_zeros);
+        let gfp = gfp.without(Gfp::COMP).without(Gfp::HIGHMEM);
+        let pfn = self.alloc_pages(cpu, AllocRequest { gfp, order, nid, nodemask: None }, hooks)?;
+        self.make_exact(cpu, pfn, order, nr_pages);
+        Ok(pfn)
+    }
+
+    /// `make_alloc_exact`.
+    pub(crate) fn make_exact(&self, cpu: CpuChoice, pfn: Pfn, order: u32, nr_pages: u64) {
+        let _ = self.split_page(pfn, order);
+        for page in pfn + nr_pages.max(1)..pfn + (1 << order) {
+            let _ = self.free_pages(cpu, page, 0);
+        }
+    }
+
+    /// Returns the pages of one cpu's lists, of one zone or of all (`drain_local_pages`). False if
+    /// somebody else is using the cpu's lists.
+    pub fn drain_cpu(&self, cpu: usize, zone: Option<usize>) -> bool {
+        let cpu = self.enter(CpuChoice::Fixed(cpu));
+        if !cpu.is_leased() {
+            return false;
+        }
+        for zone in self.zones().filter(|z| zone.is_none_or(|number| number == z.number)) {
+            if let Some(pcp) = zone.pcp(&cpu) {
+                pcp.drain(&cpu);
+            }
+        }
+        true
+    }
+
+    /// Returns the pages of all cpus' lists (`drain_all_pages`), cpus in ascending order; lists
+    /// somebody is using at this moment are left alone.
+    pub fn drain_all(&self, zone: Option<usize>) {
+        for cpu in 0..self.nr_cpus() {
+            self.drain_cpu(cpu, zone);
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! The freeing entry points (mm/page_alloc.c, mm/swap.c).
+//!
+//! A free first turns the first page's info word from ALLOCATED into something else by one CAS:
+//! of two frees of the same block exactly one succeeds, and a wrong free changes nothing.
+
+use crate::allocator::{CpuChoice, PageAllocator};
+use crate::cpu::Cpu;
+use crate::error::{BadPage, BadPageReason};
+use crate::free_area::Side;
+use crate::sync::{AcqRel, Relaxed};
+use crate::trace::Event;
+use crate::types::{MigrateType, Pfn};
+use crate::word::PageIdx;
+use crate::word::page_info::{InfoKind, MAX_REFCOUNT, PageInfo};
+use crate::zone::Zone;
+
+/// What freeing does with the references of a block's first page.
+enum Drop {
+    /// It was the last one; the info word to replace.
+    Last(PageInfo),
+    /// Others remain and keep the whole (compound) block.
+    Kept,
+    /// Others remain and keep the first page; the rest of the block is free.
+    KeptFirstPage,
+}
+
+impl Zone<'_> {
+    fn load_info(self, x: PageIdx) -> PageInfo {
+        self.view().info(x)
+    }
+
+    /// ORDERING(P8): AcqRel, what the last user wrote happens before the next one's use.
+    #[inline(always)]
+    fn cas_info(self, x: PageIdx, old: PageInfo, new: PageInfo) -> bool {
+        // ORDERING(P8)
+        self.pages.page(x).info.compare_exchange(old.raw(), new.raw(), AcqRel, Relaxed).is_ok()
+    }
+
+    /// Why (x, order) is no block that can be freed.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn why_bad(self, x: PageIdx, order: Option<u32>) -> BadPageReason {
+        let buddy = self.view();
+        let info = self.load_info(x);
+        match info.kind() {
+            InfoKind::Allocated if order.is_some_and(|order| info.order() != order) => BadPageReason::WrongOrder,
+            InfoKind::Allocated => BadPageReason::AlreadyFree, // freed by somebody else this instant
+            InfoKind::Pcp => BadPageReason::AlreadyFree,
+            InfoKind::Offline => BadPageReason::Reserved,
+            InfoKind::None => {
+                if buddy.free_block_of(x).is_some() {
+                    return BadPageReason::AlreadyFree;
+                }
+                for k in 1..self.config.max_order {
+                    let head = self.load_info(x & !((1 << k) - 1));
+                    match head.kind() {
+                        InfoKind::Allocated if head.order() >= k => return BadPageReason::InteriorOfBlock,
+                        InfoKind::Pcp => return BadPageReason::AlreadyFree,
+                        _ => {}
+                    }
+                }
+                BadPageReason::Reserved
+            }
+        }
+    }
+
+    /// `free_the_page`: to the per-cpu lists if the order is allowed there, else to the zone.
+    /// `claim` makes the block ours by replacing its info word; nothing happens if it fails.
+    #[inline]
+    fn free_the_page(self, cpu: &Cpu<'_>, x: PageIdx, order: u32, claim: impl FnOnce(PageInfo) -> bool) -> bool {
+        let claim = |new: PageInfo| {
+            let claimed = claim(new);
+            if claimed {
+                self.trace.emit(cpu.id(), || Event::Free { pfn: self.pfn(x), order });
+            }
+            claimed
+        };
+        if self.pcp_allowed_order(order) {
+            let mt = self.blocks.get(x);
+            if let Some(pcp) = self.pcp(cpu)
+                && mt != MigrateType::Isolate
+            {
+                return pcp.commit(cpu, x, order, mt, claim);
+            }
+            if !claim(PageInfo::NONE) {
+                return false;
+            }
+            self.free_one_page(cpu, x, order, self.blocks.get(x), Side::Likely);
+            return true;
+        }
+        if !claim(PageInfo::NONE) {
+            return false;
+        }
+        self.count_pgfree(cpu, 1 << order);
+        self.free_one_page(cpu, x, order, self.blocks.get(x), Side::Likely);
+        true
+    }
+
+    /// Gives up one reference of an allocated block.
+    fn drop_reference(self, x: PageIdx, order: u32) -> Result<Drop, BadPageReason> {
+        loop {
+            let info = self.load_info(x);
+            if !info.is_allocated() || info.order() != order {
+                return Err(self.why_bad(x, Some(order)));
+            }
+            let refcount = info.refcount();
+            if refcount <= 1 {
+                return Ok(Drop::Last(info));
+            }
+            let rest = info.with_refcount(refcount - 1);
+            if info.is_compound() || order == 0 {
+                if self.cas_info(x, info, rest) {
+                    return Ok(Drop::Kept);
+                }
+            } else if self.cas_info(x, info, rest.with_order(0)) {
+                return Ok(Drop::KeptFirstPage);
+            }
+        }
+    }
+
+    /// `__free_pages` on a page of this zone.
+    #[inline]
+    fn free_pages(self, cpu: &Cpu<'_>, x: PageIdx, order: u32) -> Result<(), BadPageReason> {
+        loop {
+            match self.drop_reference(x, order)? {
+                Drop::Last(info) => {
+                    if self.free_the_page(cpu, x, order, |new| self.cas_info(x, info, new)) {
+                        return Ok(());
+                    }
+                }
+                Drop::Kept => return Ok(()),
+                Drop::KeptFirstPage => {
+                    for k in (0..order).rev() {
+                        self.free_owned(cpu, x + (1 << k), k);
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Frees a block that is ours already and whose info word is NONE.
+    pub(crate) fn free_owned(self, cpu: &Cpu<'_>, x: PageIdx, order: u32) {
+        self.free_the_page(cpu, x, order, |new| {
+            self.view().set_info(x, new);
+            true
+        });
+    }
+}
+
+impl PageAllocator {
+    /// The zone of a page and its index there.
+    #[inline(always)]
+    fn locate(&self, pfn: Pfn) -> Result<(Zone<'_>, PageIdx), BadPage> {
+        let zone = self.zone_of(pfn).ok_or(BadPage { pfn, reason: BadPageReason::OutOfRange })?;
+        Ok((zone, zone.idx(pfn)))
+    }
+
+    /// The zone and index of a block that could be freed with this order.
+    #[inline(always)]
+    fn locate_block(&self, pfn: Pfn, order: u32) -> Result<(Zone<'_>, PageIdx), BadPage> {
+        if order >= self.config().max_order {
+            return Err(BadPage { pfn, reason: BadPageReason::OrderOutOfRange });
+        }
+        let (zone, x) = self.locate(pfn)?;
+        if x & ((1 << order) - 1) != 0 {
+            return Err(BadPage { pfn, reason: BadPageReason::Unaligned });
+        }
+        Ok((zone, x))
+    }
+
+    /// Gives up one reference of a block of 2^order pages and frees it if that was the last one
+    /// (`__free_pages`). A wrong free changes nothing.
+    #[inline]
+    pub fn free_pages(&self, cpu: CpuChoice, pfn: Pfn, order: u32) -> Result<(), BadPage> {
+        let (zone, x) = self.locate_block(pfn, order)?;
+        let cpu = self.enter(cpu);
+        zone.free_pages(&cpu, x, order).map_err(|reason| BadPage { pfn, reason })
+    }
+
+    /// Takes one more reference of an allocated block's first page (`get_page`).
+    pub fn get_page(&self, pfn: Pfn) -> Result<(), BadPage> {
+        let (zone, x) = self.locate(pfn)?;
+        loop {
+            let info = zone.load_info(x);
+            if !info.is_allocated() || info.refcount() >= MAX_REFCOUNT {
+                return Err(BadPage { pfn, reason: zone.why_bad(x, None) });
+            }
+            if zone.cas_info(x, info, info.with_refcount(info.refcount() + 1)) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Gives up one reference of an allocated block's first page (`put_page`): a compound block is
+    /// freed whole, of any other only the first page.
+    pub fn put_page(&self, cpu: CpuChoice, pfn: Pfn) -> Result<(), BadPage> {
+        let (zone, x) = self.locate(pfn)?;
+        let cpu = self.enter(cpu);
+        loop {
+            let info = zone.load_info(x);
+            if !info.is_allocated() {
+                return Err(BadPage { pfn, reason: zone.why_bad(x, None) });
+            }
+            if info.refcount() > 1 {
+                if zone.cas_info(x, info, info.with_refcount(info.refcount() - 1)) {
+                    return Ok(());
+                }
+                continue;
+            }
+            let order = if info.is_compound() { info.order() } else { 0 };
+            if zone.free_the_page(&cpu, x, order, |new| zone.cas_info(x, info, new)) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Splits an allocated block that is not compound into single pages (`split_page`).
+    pub fn split_page(&self, pfn: Pfn, order: u32) -> Result<(), BadPage> {
+        let (zone, x) = self.locate_block(pfn, order)?;
+        let info = zone.load_info(x);
+        if !info.is_allocated() || info.order() != order || info.is_compound() {
+            return Err(BadPage { pfn, reason: zone.why_bad(x, Some(order)) });
+        }
+        if !zone.cas_info(x, info, info.with_order(0)) {
+            return Err(BadPage { pfn, reason: BadPageReason::AlreadyFree });
+        }
+        for page in x + 1..x + (1 << order) {
+            zone.view().set_info(page, PageInfo::allocated(0, false, info.is_pfmemalloc()));
+        }
+        Ok(())
+    }
+
+    /// Frees single pages in one call (`free_unref_page_list`): pages of isolated pageblocks first,
+    /// then the others, each group in the given order. If one is wrong, nothing is freed.
+    pub fn free_page_list(&self, cpu: CpuChoice, pfns: &[Pfn]) -> Result<(), BadPage> {
+        let mut claimed = Vec::with_capacity(pfns.len());
+        for &pfn in pfns {
+            match self.claim_single(pfn) {
+                Ok(page) => claimed.push(page),
+                Err(bad) => {
+                    claimed.iter().for_each(|(zone, x, info)| zone.view().set_info(*x, *info));
+                    return Err(bad);
+                }
+            }
+        }
+        let cpu = self.enter(cpu);
+        for (zone, x, _) in &claimed {
+            zone.trace.emit(cpu.id(), || Event::Free { pfn: zone.pfn(*x), order: 0 });
+        }
+        let (isolated, others): (Vec<_>, Vec<_>) =
+            claimed.into_iter().partition(|(zone, x, _)| zone.blocks.get(*x) == MigrateType::Isolate);
+        for (zone, x, _) in isolated {
+            zone.free_one_page(&cpu, x, 0, zone.blocks.get(x), Side::Likely);
+        }
+        for (zone, x, _) in others {
+            zone.trace.emit(cpu.id(), || Event::FreeBatched { pfn: zone.pfn(x) });
+            let mt = zone.blocks.get(x);
+            match zone.pcp(&cpu) {
+                Some(pcp) => {
+                    pcp.commit(&cpu, x, 0, mt, |new| {
+                        zone.view().set_info(x, new);
+                        true
+                    });
+                }
+                None => zone.free_one_page(&cpu, x, 0, mt, Side::Likely),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes an allocated single page ours.
+    fn claim_single(&self, pfn: Pfn) -> Result<(Zone<'_>, PageIdx, PageInfo), BadPage> {
+        let (zone, x) = self.locate(pfn)?;
+        let info = zone.load_info(x);
+        if !info.is_allocated() || info.order() != 0 || info.refcount() != 1 || !zone.cas_info(x, info, PageInfo::NONE)
+        {
+            return Err(BadPage { pfn, reason: zone.why_bad(x, Some(0)) });
+        }
+        Ok((zone, x, info))
+    }
+
+    /// Frees `nr_pages` single pages from `pfn` on, ascending (`free_pages_exact`).
+    pub fn free_pages_exact(&self, cpu: CpuChoice, pfn: Pfn, nr_pages: u64) -> Result<(), BadPage> {
+        let end = pfn.checked_add(nr_pages).ok_or(BadPage { pfn, reason: BadPageReason::OutOfRange })?;
+        for page in pfn..end {
+            let (zone, x) = self.locate(page)?;
+            let info = zone.load_info(x);
+            if !info.is_allocated() || info.order() != 0 {
+                return Err(BadPage { pfn: page, reason: zone.why_bad(x, Some(0)) });
+            }
+        }
+        (pfn..end).try_for_each(|page| self.free_pages(cpu, page, 0))
+    }
+}
