@@ -1,0 +1,17 @@
+//! Recordings of the page allocator of a real kernel: reading, digests, comparison, replay.
+
+pub mod boot_parameters;
+pub mod compare;
+pub mod digest;
+pub mod machine;
+pub mod op;
+mod record;
+pub mod recording;
+pub mod replay;
+mod scan;
+mod start;
+
+pub use machine::Machine;
+pub use op::{Op, Ops, Tunable};
+pub use record::{PolicyInfo, RecordedTunables, RecordedZone};
+pub use recording::{Check, Expectation, Header, Mode, RecordedState, Recording, ZoneDigest};
