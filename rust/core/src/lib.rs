@@ -20,6 +20,7 @@ pub mod cpu;
 #[cfg(not(feature = "loom"))]
 pub mod dump;
 pub mod error;
+pub mod extfrag;
 pub mod free_area;
 pub mod free_list;
 #[cfg(not(feature = "loom"))]
