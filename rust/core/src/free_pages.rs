@@ -31,7 +31,7 @@ impl Zone<'_> {
 
     /// ORDERING(P8): AcqRel, what the last user wrote happens before the next one's use.
     #[inline(always)]
-    fn cas_info(self, x: PageIdx, old: PageInfo, new: PageInfo) -> bool {
+    pub(crate) fn replace_info(self, x: PageIdx, old: PageInfo, new: PageInfo) -> bool {
         // ORDERING(P8)
         self.pages.page(x).info.compare_exchange(old.raw(), new.raw(), AcqRel, Relaxed).is_ok()
     }
@@ -109,10 +109,10 @@ impl Zone<'_> {
             }
             let rest = info.with_refcount(refcount - 1);
             if info.is_compound() || order == 0 {
-                if self.cas_info(x, info, rest) {
+                if self.replace_info(x, info, rest) {
                     return Ok(Drop::Kept);
                 }
-            } else if self.cas_info(x, info, rest.with_order(0)) {
+            } else if self.replace_info(x, info, rest.with_order(0)) {
                 return Ok(Drop::KeptFirstPage);
             }
         }
@@ -124,7 +124,7 @@ impl Zone<'_> {
         loop {
             match self.drop_reference(x, order)? {
                 Drop::Last(info) => {
-                    if self.free_the_page(cpu, x, order, |new| self.cas_info(x, info, new)) {
+                    if self.free_the_page(cpu, x, order, |new| self.replace_info(x, info, new)) {
                         return Ok(());
                     }
                 }
@@ -186,7 +186,7 @@ impl PageAllocator {
             if !info.is_allocated() || info.refcount() >= MAX_REFCOUNT {
                 return Err(BadPage { pfn, reason: zone.why_bad(x, None) });
             }
-            if zone.cas_info(x, info, info.with_refcount(info.refcount() + 1)) {
+            if zone.replace_info(x, info, info.with_refcount(info.refcount() + 1)) {
                 return Ok(());
             }
         }
@@ -203,13 +203,13 @@ impl PageAllocator {
                 return Err(BadPage { pfn, reason: zone.why_bad(x, None) });
             }
             if info.refcount() > 1 {
-                if zone.cas_info(x, info, info.with_refcount(info.refcount() - 1)) {
+                if zone.replace_info(x, info, info.with_refcount(info.refcount() - 1)) {
                     return Ok(());
                 }
                 continue;
             }
             let order = if info.is_compound() { info.order() } else { 0 };
-            if zone.free_the_page(&cpu, x, order, |new| zone.cas_info(x, info, new)) {
+            if zone.free_the_page(&cpu, x, order, |new| zone.replace_info(x, info, new)) {
                 return Ok(());
             }
         }
@@ -222,7 +222,7 @@ impl PageAllocator {
         if !info.is_allocated() || info.order() != order || info.is_compound() {
             return Err(BadPage { pfn, reason: zone.why_bad(x, Some(order)) });
         }
-        if !zone.cas_info(x, info, info.with_order(0)) {
+        if !zone.replace_info(x, info, info.with_order(0)) {
             return Err(BadPage { pfn, reason: BadPageReason::AlreadyFree });
         }
         for page in x + 1..x + (1 << order) {
@@ -273,7 +273,10 @@ impl PageAllocator {
     fn claim_single(&self, pfn: Pfn) -> Result<(Zone<'_>, PageIdx, PageInfo), BadPage> {
         let (zone, x) = self.locate(pfn)?;
         let info = zone.load_info(x);
-        if !info.is_allocated() || info.order() != 0 || info.refcount() != 1 || !zone.cas_info(x, info, PageInfo::NONE)
+        if !info.is_allocated()
+            || info.order() != 0
+            || info.refcount() != 1
+            || !zone.replace_info(x, info, PageInfo::NONE)
         {
             return Err(BadPage { pfn, reason: zone.why_bad(x, Some(0)) });
         }

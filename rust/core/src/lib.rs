@@ -26,6 +26,8 @@ pub mod free_list;
 #[cfg(not(feature = "loom"))]
 pub mod free_pages;
 pub mod gfp;
+#[cfg(not(feature = "loom"))]
+pub mod isolation;
 pub mod layout;
 #[cfg(not(feature = "loom"))]
 pub mod load;
