@@ -43,6 +43,18 @@ impl PageAllocator {
         Ok(allocator)
     }
 
+    /// Boots a machine completely ("late"): everything of [`Self::boot_early`], then real pagesets,
+    /// all cpus online, watermarks, reserves and thresholds.
+    pub fn boot_late(
+        config: &Config,
+        topology: &Topology,
+        memblock: &mut Memblock,
+    ) -> Result<PageAllocator, BootError> {
+        let allocator = Self::boot_early(config, topology, memblock)?;
+        allocator.finish_boot();
+        Ok(allocator)
+    }
+
     /// Tunables and pagesets as they are before any initcall.
     fn set_boot_values(&self) {
         let machine = self.machine();

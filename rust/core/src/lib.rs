@@ -52,7 +52,7 @@ pub mod sync;
 #[cfg(not(feature = "loom"))]
 pub mod trace;
 #[cfg(not(feature = "loom"))]
-mod tunables;
+pub mod tunables;
 pub mod types;
 #[cfg(not(feature = "loom"))]
 pub mod verify;
