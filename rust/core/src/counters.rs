@@ -3,10 +3,14 @@
 //! A cpu's differential belongs to the holder of the cpu's lease; a caller without a lease adds to
 //! the global part at once, which is what a threshold of 0 would do.
 
+use crate::allocator::{CpuChoice, PageAllocator};
 use crate::cpu::Cpu;
 use crate::segment::CpuZone;
 use crate::sync::{AtomicI32, AtomicI64, AtomicU64, Relaxed};
 use crate::zone::Zone;
+
+/// Periodic passes without activity after which a remote zone's pages are returned.
+const EXPIRE_PASSES: u32 = 3;
 
 /// NUMA events in the order of the kernel's `enum numa_stat_item`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,12 +85,8 @@ impl Zone<'_> {
         (self.shared.nr_free_pages.load(Relaxed) + pending).max(0) // ORDERING(R7)
     }
 
-    /// Folds the differentials of a leased cpu into the global parts (`refresh_cpu_vm_stats`
-    /// without the pageset pass). True if something was folded.
-    pub fn fold_differentials(self, cpu: &Cpu<'_>) -> bool {
-        if !cpu.is_leased() {
-            return false;
-        }
+    /// Folds the differentials of a leased cpu into the global parts. True if there were any.
+    fn fold_differentials(self, cpu: &Cpu<'_>) -> bool {
         let cz = self.cpu_zone(cpu);
         let mut folded = false;
         for (global, diff) in [(&self.shared.nr_free_pages, &cz.diff_free), (&self.shared.nr_free_cma, &cz.diff_cma)] {
@@ -98,6 +98,59 @@ impl Zone<'_> {
             }
         }
         folded
+    }
+
+    /// The periodic work of a leased cpu on this zone (`refresh_cpu_vm_stats`): folds its
+    /// differentials; with `do_pagesets` also returns one batch of a remote zone's pages after the
+    /// third pass without activity.
+    pub(crate) fn refresh_vm_stats(self, cpu: &Cpu<'_>, do_pagesets: bool) {
+        let cz = self.cpu_zone(cpu);
+        let folded = self.fold_differentials(cpu);
+        if !self.config.numa {
+            return;
+        }
+        if folded {
+            cz.expire.store(EXPIRE_PASSES, Relaxed); // ORDERING(R8)
+        }
+        let expire = cz.expire.load(Relaxed); // ORDERING(R8)
+        // ORDERING(R8)
+        if !do_pagesets || expire == 0 || cz.count.load(Relaxed) == 0 {
+            return;
+        }
+        if self.node() == cpu.node() {
+            cz.expire.store(0, Relaxed); // ORDERING(R8)
+            return;
+        }
+        cz.expire.store(expire - 1, Relaxed); // ORDERING(R8)
+        if expire == 1
+            && let Some(pcp) = self.pcp(cpu)
+        {
+            pcp.drain_batch(cpu);
+        }
+    }
+
+    /// Folds the NUMA events of all cpus (`fold_vm_numa_events`, one zone). Counts of a cpu that
+    /// is in use at this moment stay pending.
+    pub(crate) fn fold_numa_events(self, cpu: &Cpu<'_>) {
+        let cz = self.cpu_zone(cpu);
+        for (global, pending) in self.shared.numa_events.iter().zip(&cz.numa_events) {
+            global.fetch_add(pending.load(Relaxed), Relaxed); // ORDERING(R7)
+            pending.store(0, Relaxed); // ORDERING(R8)
+        }
+    }
+
+    /// A NUMA event's folded count, as /proc/zoneinfo shows it.
+    pub fn numa_events_folded(self, event: NumaEvent) -> u64 {
+        self.shared.numa_events[event as usize].load(Relaxed) // ORDERING(R7)
+    }
+
+    /// vm events pgalloc and pgfree of this zone, all cpus.
+    pub fn vm_events(self) -> (u64, u64) {
+        let sum = |own: &AtomicU64, word: fn(&CpuZone) -> &AtomicU64| {
+            let cpus: u64 = self.cpu_zones.iter().map(|cz| word(cz).load(Relaxed)).sum(); // ORDERING(R8)
+            own.load(Relaxed) + cpus // ORDERING(R7)
+        };
+        (sum(&self.shared.pgalloc, |cz| &cz.pgalloc), sum(&self.shared.pgfree, |cz| &cz.pgfree))
     }
 
     /// Counts a NUMA event of this zone.
@@ -151,6 +204,28 @@ impl Zone<'_> {
             add_own(&self.cpu_zone(cpu).pgfree, n);
         } else {
             self.shared.pgfree.fetch_add(n, Relaxed); // ORDERING(R7)
+        }
+    }
+}
+
+impl PageAllocator {
+    /// The periodic work of one cpu (mm/vmstat.c, `refresh_cpu_vm_stats`). False if somebody is
+    /// using the cpu at this moment.
+    pub fn refresh_cpu_vm_stats(&self, cpu: usize, do_pagesets: bool) -> bool {
+        let cpu = self.enter(CpuChoice::Fixed(cpu));
+        if cpu.is_leased() {
+            self.zones().for_each(|zone| zone.refresh_vm_stats(&cpu, do_pagesets));
+        }
+        cpu.is_leased()
+    }
+
+    /// Folds the NUMA events of all cpus, as reading /proc/vmstat does.
+    pub fn fold_vm_numa_events(&self) {
+        for id in 0..self.nr_cpus() {
+            let cpu = self.enter(CpuChoice::Fixed(id));
+            if cpu.is_leased() {
+                self.zones().for_each(|zone| zone.fold_numa_events(&cpu));
+            }
         }
     }
 }
