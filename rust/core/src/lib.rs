@@ -44,6 +44,8 @@ pub mod pcp_sizing;
 #[cfg(not(feature = "loom"))]
 pub mod pressure;
 #[cfg(not(feature = "loom"))]
+pub mod reclaim;
+#[cfg(not(feature = "loom"))]
 pub mod rmqueue;
 #[cfg(not(feature = "loom"))]
 pub mod segment;

@@ -3,7 +3,8 @@
 use crate::allocator::{CpuChoice, PageAllocator};
 use crate::cpu::Cpu;
 use crate::gfp::{AllocFlags, FastPathInputs, Gfp, TaskState};
-use crate::pressure::{CompactPriority, CompactResult, Hooks, Request};
+use crate::pressure::{CompactPriority, CompactResult, Hooks, PressureEvent, Request};
+use crate::reclaim;
 use crate::sync::Relaxed;
 use crate::trace::Event;
 use crate::types::{MigrateType, Pfn};
@@ -80,7 +81,7 @@ struct Context<'a> {
 impl<'a> Zone<'a> {
     /// What the watermark tests look at.
     #[inline(always)]
-    fn marks(self) -> ZoneMarks {
+    pub(crate) fn marks(self) -> ZoneMarks {
         ZoneMarks {
             raw: core::array::from_fn(|which| self.raw_watermark(which)),
             boost: self.boost(),
@@ -191,7 +192,7 @@ impl PageAllocator {
         };
         // With the lease given back, because the hook may allocate.
         for zone in boosted.into_iter().flatten() {
-            hooks.boosted(zone.node(), zone.index());
+            self.wake_kswapd_boosted(zone, hooks);
         }
         taken
     }
@@ -339,7 +340,9 @@ impl PageAllocator {
         if let Some(taken) = self.get_page_from_freelist(ctx, walk, gfp, flags, hooks) {
             return Ok(taken);
         }
-        let reserves = AllocFlags::reserve_access(gfp, ctx.migratetype, self.config().cma, TaskState::default());
+        let task = TaskState { pf_memalloc: reclaim::is_memalloc(), ..TaskState::default() };
+        let reserves = AllocFlags::reserve_access(gfp, ctx.migratetype, self.config().cma, task);
+        let may_reclaim = can_reclaim && !task.pf_memalloc;
         let mut retry = Retry::new();
         if can_reclaim && reserves.is_none() && (costly || (ctx.order > 0 && ctx.migratetype != MigrateType::Movable)) {
             let (result, page) = self.direct_compact(ctx, walk, gfp, flags, request, CompactPriority::Async, hooks);
@@ -367,7 +370,7 @@ impl PageAllocator {
             if let Some(taken) = self.get_page_from_freelist(ctx, walk, gfp, flags, hooks) {
                 return Ok(taken);
             }
-            let again = can_reclaim && {
+            let again = may_reclaim && {
                 let (outcome, page) = self.reclaim_round(ctx, walk, gfp, flags, request, &mut retry, hooks);
                 if let Some(taken) = page {
                     return Ok(taken);
@@ -403,7 +406,7 @@ impl PageAllocator {
         hooks: &dyn Hooks,
     ) -> (bool, Option<Taken<'a>>) {
         let costly = ctx.order > COSTLY_ORDER;
-        let progress = hooks.reclaim(request);
+        let progress = self.direct_reclaim(request, hooks);
         if progress > 0 {
             let mut page = self.get_page_from_freelist(ctx, walk, gfp, flags, hooks);
             if page.is_none() {
@@ -440,7 +443,9 @@ impl PageAllocator {
         if no_kill {
             return (false, None);
         }
-        if hooks.out_of_memory(request) {
+        hooks.event(PressureEvent::OutOfMemory(request));
+        if retry.oom_kills < MAX_RECLAIM_RETRIES && reclaim::as_memalloc(|| hooks.out_of_memory(request)) {
+            retry.oom_kills += 1;
             retry.no_progress = 0;
             return (true, None);
         }
@@ -488,7 +493,8 @@ impl PageAllocator {
         if ctx.order == 0 || !self.config().compaction || !gfp.contains(Gfp::IO) {
             return (CompactResult::Skipped, None);
         }
-        let result = hooks.compact(request, priority);
+        hooks.event(PressureEvent::DirectCompact(request, priority));
+        let result = reclaim::as_memalloc(|| hooks.compact(request, priority));
         if result == CompactResult::Skipped {
             return (result, None);
         }
@@ -596,8 +602,8 @@ impl PageAllocator {
     fn wake_all_kswapds(&self, walk: Walk<'_>, request: Request, hooks: &dyn Hooks) {
         let mut last = None;
         for entry in walk.zones() {
-            if last != Some(entry.nid) && self.zone(entry.zone).managed() != 0 {
-                hooks.wake_kswapd(entry.nid, entry.index, request);
+            if last != Some(entry.nid) {
+                self.wake_kswapd(self.zone(entry.zone), request, hooks);
             }
             last = Some(entry.nid);
         }
@@ -621,12 +627,15 @@ const _: () = assert!(WMARK_HIGH == 2, "AllocFlags selects watermarks by number"
 /// What the slow path remembers between rounds.
 struct Retry {
     no_progress: u32,
+    /// Calls of the OOM killer that claimed success; the kernel has no bound here, but a hook that
+    /// always claims success must not hang its caller.
+    oom_kills: u32,
     compaction: u32,
     priority: CompactPriority,
 }
 
 impl Retry {
     fn new() -> Self {
-        Retry { no_progress: 0, compaction: 0, priority: CompactPriority::SyncLight }
+        Retry { no_progress: 0, oom_kills: 0, compaction: 0, priority: CompactPriority::SyncLight }
     }
 }

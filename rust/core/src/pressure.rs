@@ -52,28 +52,70 @@ pub struct Request {
     pub nodemask: Option<u64>,
 }
 
+/// One call of the shrinkers (mm/vmscan.c, `struct scan_control`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// The node to free pages of; `None` for direct reclaim, which takes any node of the request.
+    pub nid: Option<u32>,
+    /// The request on whose behalf pages are freed.
+    pub request: Request,
+    /// 12 (gentle) down to 0 (everything).
+    pub priority: u32,
+    /// How many pages are wanted.
+    pub nr_to_reclaim: u64,
+}
+
+/// Something the allocator noticed or asked for, in the order in which the kernel would.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PressureEvent {
+    /// kswapd of a node was asked to run (`wakeup_kswapd`).
+    WakeKswapd {
+        /// Node.
+        nid: u32,
+        /// Zone index of the first zone of the node that the request may use.
+        zone: usize,
+        /// The request.
+        request: Request,
+    },
+    /// kswapd was asked to run because an allocation boosted a zone's watermarks.
+    Boosted {
+        /// Node.
+        nid: u32,
+        /// Zone index.
+        zone: usize,
+    },
+    /// Direct reclaim begins.
+    DirectReclaim(Request),
+    /// Direct compaction begins.
+    DirectCompact(Request, CompactPriority),
+    /// The OOM killer is called.
+    OutOfMemory(Request),
+}
+
 /// What lies outside the allocator. Every method has the answer of a machine on which nothing can
 /// be reclaimed.
 pub trait Hooks {
-    /// kswapd of a node is asked to run for a zone (`wakeup_kswapd`).
-    fn wake_kswapd(&self, _nid: u32, _zone: usize, _request: Request) {}
+    /// Tells what is about to happen.
+    fn event(&self, _event: PressureEvent) {}
 
-    /// A zone's watermark was boosted by an allocation (`wakeup_kswapd(zone, 0, 0, zone index)`).
-    fn boosted(&self, _nid: u32, _zone: usize) {}
-
-    /// Direct compaction.
-    fn compact(&self, _request: Request, _priority: CompactPriority) -> CompactResult {
-        CompactResult::Skipped
+    /// Is there anything that [`Self::scan`] could free? If not, kswapd has nothing to run.
+    fn has_shrinkers(&self) -> bool {
+        false
     }
 
-    /// Direct reclaim: number of pages that were freed.
-    fn reclaim(&self, _request: Request) -> u64 {
+    /// Frees pages (by calling the allocator's freeing functions): how many.
+    fn scan(&self, _scan: Scan) -> u64 {
         0
     }
 
     /// Pages of a zone that reclaim could free (`zone_reclaimable_pages`).
     fn reclaimable_pages(&self, _nid: u32, _zone: usize) -> u64 {
         0
+    }
+
+    /// Direct compaction.
+    fn compact(&self, _request: Request, _priority: CompactPriority) -> CompactResult {
+        CompactResult::Skipped
     }
 
     /// The OOM killer: true if it freed something or will soon.

@@ -214,6 +214,27 @@ impl PageAllocator {
         }
     }
 
+    /// Sets the counter thresholds of a node's zones that have a drift mark
+    /// (`set_pgdat_percpu_threshold`): tight while kswapd works, else normal.
+    pub(crate) fn set_percpu_threshold(&self, nid: u32, is_pressure: bool) {
+        let nr_online = self.nr_online_cpus();
+        for zone in self.zones().filter(|zone| zone.node() == nid) {
+            // ORDERING(R7)
+            if zone.shared.percpu_drift_mark.load(Relaxed) == 0 {
+                continue;
+            }
+            let threshold = if is_pressure {
+                let (low, min) = (zone.watermark(WMARK_LOW), zone.watermark(WMARK_MIN));
+                pcp_sizing::pressure_threshold(self.config(), low, min, nr_online)
+            } else {
+                pcp_sizing::normal_threshold(self.config(), zone.managed(), nr_online)
+            };
+            for state in zone.cpu_zones {
+                state.stat_threshold.store(threshold as i32, Relaxed); // ORDERING(R7)
+            }
+        }
+    }
+
     /// Writes a tunable as the kernel does after parsing the numbers.
     pub fn write_sysctl(&self, sysctl: Sysctl, values: &[i64]) -> Result<(), InvalidValue> {
         let machine = self.machine();

@@ -264,6 +264,14 @@ shared! {
         thisnode_len: AtomicU32,
         /// Has memory.
         has_memory: AtomicU32,
+        /// Highest zone index kswapd was asked for, plus 1 (`kswapd_highest_zoneidx`).
+        kswapd_highest_zone: AtomicU32,
+        /// Largest order kswapd was asked for (`kswapd_order`).
+        kswapd_order: AtomicU32,
+        /// 1 while somebody does kswapd's work for the node.
+        kswapd_running: AtomicU32,
+        /// Runs of kswapd in a row that freed nothing (`kswapd_failures`).
+        kswapd_failures: AtomicU32,
         /// First pfn.
         start_pfn: AtomicU64,
         /// Sum of the zones' spans.
