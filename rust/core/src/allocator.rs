@@ -204,6 +204,11 @@ impl PageAllocator {
         self.segment.cpus.len()
     }
 
+    /// Node of a cpu slot.
+    pub fn cpu_node(&self, cpu: usize) -> u32 {
+        self.segment.cpus[cpu].node.load(Relaxed) // ORDERING(R1)
+    }
+
     /// Number of online nodes.
     #[inline(always)]
     pub(crate) fn nr_online_nodes(&self) -> usize {

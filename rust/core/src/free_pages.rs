@@ -192,6 +192,40 @@ impl PageAllocator {
         }
     }
 
+    /// Gives up `n` references without freeing anything; how many remain. Fewer than `n` are an
+    /// error that changes nothing.
+    pub(crate) fn put_references(&self, pfn: Pfn, n: u32) -> Result<u32, BadPage> {
+        let (zone, x) = self.locate(pfn)?;
+        loop {
+            let info = zone.load_info(x);
+            let Some(rest) = info.refcount().checked_sub(n).filter(|_| info.is_allocated()) else {
+                return Err(BadPage { pfn, reason: zone.why_bad(x, None) });
+            };
+            if zone.replace_info(x, info, info.with_refcount(rest)) {
+                return Ok(rest);
+            }
+        }
+    }
+
+    /// Overwrites the reference count of an allocated block that only the caller knows.
+    pub(crate) fn set_references(&self, pfn: Pfn, n: u32) -> Result<(), BadPage> {
+        let (zone, x) = self.locate(pfn)?;
+        loop {
+            let info = zone.load_info(x);
+            if !info.is_allocated() {
+                return Err(BadPage { pfn, reason: zone.why_bad(x, None) });
+            }
+            if zone.replace_info(x, info, info.with_refcount(n)) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Did the block come from the reserves?
+    pub(crate) fn is_pfmemalloc(&self, pfn: Pfn) -> bool {
+        self.locate(pfn).is_ok_and(|(zone, x)| zone.load_info(x).is_pfmemalloc())
+    }
+
     /// Gives up one reference of an allocated block's first page (`put_page`): a compound block is
     /// freed whole, of any other only the first page.
     pub fn put_page(&self, cpu: CpuChoice, pfn: Pfn) -> Result<(), BadPage> {

@@ -35,6 +35,8 @@ pub mod memblock;
 #[cfg(not(feature = "loom"))]
 pub mod page_alloc;
 pub mod page_array;
+#[cfg(not(feature = "loom"))]
+pub mod page_frag;
 pub mod pageblock;
 #[cfg(not(feature = "loom"))]
 pub mod pcp;
