@@ -69,10 +69,14 @@ impl Blueprint {
             return Err(BootError::Topology("a machine has 1 to 4096 cpus"));
         }
         let block = self.config.max_order_nr_pages();
+        let end_of = |zone: &ZoneSpec| zone.extent.start_pfn + zone.extent.spanned;
         let zone_plan = |zone: &ZoneSpec| {
-            let ZoneExtent { start_pfn, spanned, .. } = zone.extent;
-            let base_pfn = start_pfn / block * block;
-            let end = (start_pfn + spanned).next_multiple_of(block);
+            let base_pfn = zone.extent.start_pfn / block * block;
+            let mut end = end_of(zone).next_multiple_of(block);
+            // The last zone of each node has room for memory that is added later.
+            if !self.zones.iter().any(|other| other.at.nid == zone.at.nid && end_of(other) > end_of(zone)) {
+                end = end.max(self.config.max_possible_pfn / block * block);
+            }
             ZonePlan { base_pfn, nr_pages: end - base_pfn }
         };
         let zones: Vec<ZonePlan> = self.zones.iter().map(zone_plan).collect();
@@ -85,7 +89,8 @@ impl Blueprint {
                 .iter()
                 .map(|node| node.zonelists.fallback.len() + node.zonelists.thisnode.len())
                 .sum(),
-            nr_memory: self.memory.len(),
+            nr_memory: self.memory.len()
+                + if self.config.max_possible_pfn > 0 { crate::hotplug::SPARE_MEMORY_RANGES } else { 0 },
             nr_reserved: self.reserved.len(),
             end_pfn: zones.iter().map(|zone| zone.base_pfn + zone.nr_pages).max().unwrap_or(0),
             zones,

@@ -54,6 +54,9 @@ pub struct Config {
     pub movablecore: CoreSize,
     /// Boot parameter `movable_node`.
     pub movable_node: bool,
+    /// One past the highest pfn that hot-added memory may have; 0 means that no memory is added
+    /// later (mm/memory_hotplug.c, `max_possible_pfn`).
+    pub max_possible_pfn: u64,
 }
 
 impl Default for Config {
@@ -76,6 +79,7 @@ impl Default for Config {
             kernelcore_mirror: false,
             movablecore: CoreSize::None,
             movable_node: false,
+            max_possible_pfn: 0,
         }
     }
 }
@@ -103,6 +107,9 @@ impl Config {
             if matches!(core, CoreSize::Percent(p) if p > 100) {
                 return fail("a kernelcore or movablecore percentage must be 0 to 100");
             }
+        }
+        if self.max_possible_pfn > crate::layout::MAX_PFN {
+            return fail("max_possible_pfn must be at most 2^40");
         }
         if self.cma && !self.memory_isolation {
             return fail("cma needs memory_isolation");

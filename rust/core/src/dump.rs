@@ -31,6 +31,7 @@ impl PageAllocator {
         let ranges = |table: &[PfnRange]| -> Vec<Region> {
             table
                 .iter()
+                .filter(|range| get64(&range.start) != get64(&range.end))
                 .map(|range| {
                     let (start, end) = (get64(&range.start), get64(&range.end));
                     let shift = self.config().page_shift;

@@ -52,7 +52,7 @@ impl Zone<'_> {
     }
 
     /// Ends the isolation of one pageblock (`unset_migratetype_isolate`).
-    fn unisolate_pageblock(self, cpu: &Cpu<'_>, x: PageIdx, mt: MigrateType) {
+    pub(crate) fn unisolate_pageblock(self, cpu: &Cpu<'_>, x: PageIdx, mt: MigrateType) {
         if self.blocks.get(x) != MigrateType::Isolate {
             return;
         }

@@ -27,6 +27,8 @@ pub mod free_list;
 pub mod free_pages;
 pub mod gfp;
 #[cfg(not(feature = "loom"))]
+pub mod hotplug;
+#[cfg(not(feature = "loom"))]
 pub mod isolation;
 pub mod layout;
 #[cfg(not(feature = "loom"))]

@@ -310,13 +310,23 @@ impl PageAllocator {
             put32(&slot.online, 1);
             self.refresh_zone_stat_thresholds();
         }
-        let nid = self.segment.cpus[0].node.load(Relaxed); // ORDERING(R1)
+        self.init_per_zone_wmark_min();
+        let totalram = machine.totalram_pages.load(Relaxed); // ORDERING(R7)
+        if sizing::is_thp_started(self.config(), totalram) {
+            put32(&machine.thp_started, 1);
+            self.set_recommended_min_free_kbytes(self.cpu_node(0));
+        }
+    }
+
+    /// `init_per_zone_wmark_min`: everything that depends on the sizes of the zones.
+    pub(crate) fn init_per_zone_wmark_min(&self) {
+        let nid = self.cpu_node(0);
         self.calculate_min_free_kbytes(nid);
         self.setup_per_zone_wmarks();
         self.refresh_zone_stat_thresholds();
         self.setup_per_zone_lowmem_reserve();
-        let totalram = machine.totalram_pages.load(Relaxed); // ORDERING(R7)
-        if sizing::is_thp_started(self.config(), totalram) {
+        // ORDERING(R7)
+        if self.machine().thp_started.load(Relaxed) != 0 {
             self.set_recommended_min_free_kbytes(nid);
         }
     }

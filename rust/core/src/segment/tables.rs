@@ -162,7 +162,7 @@ fn config_to_words(c: &Config) -> [u64; CONFIG_WORDS] {
         movablecore,
         movablecore_size,
         c.movable_node.into(),
-        0,
+        c.max_possible_pfn,
         0,
         0,
         0,
@@ -194,6 +194,7 @@ fn config_from_words(words: &[u64; CONFIG_WORDS]) -> Option<Config> {
     };
     let movablecore = core_size()?;
     let movable_node = words.next()? == 1;
+    let max_possible_pfn = words.next()?;
     Some(Config {
         page_shift,
         max_order,
@@ -212,6 +213,7 @@ fn config_from_words(words: &[u64; CONFIG_WORDS]) -> Option<Config> {
         kernelcore_mirror,
         movablecore,
         movable_node,
+        max_possible_pfn,
     })
 }
 
@@ -228,6 +230,8 @@ shared! {
         rt_task: AtomicU32,
         /// `policy_zone`.
         policy_zone: AtomicU32,
+        /// THP start-up ran: it keeps raising `min_free_kbytes`.
+        thp_started: AtomicU32,
         /// NUMA statistics are counted.
         numa_stat: AtomicU32,
         /// `min_free_kbytes`.
@@ -458,6 +462,7 @@ mod tests {
             kernelcore_mirror: true,
             movablecore: CoreSize::Percent(70),
             movable_node: true,
+            max_possible_pfn: 1 << 30,
         };
         for config in [Config::default(), odd] {
             assert_eq!(config_from_words(&config_to_words(&config)), Some(config));
