@@ -34,6 +34,7 @@ pub mod layout;
 #[cfg(not(feature = "loom"))]
 pub mod load;
 pub mod memblock;
+pub mod mempolicy;
 #[cfg(not(feature = "loom"))]
 pub mod page_alloc;
 pub mod page_array;

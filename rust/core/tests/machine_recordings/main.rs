@@ -4,5 +4,6 @@
 //! `PAGEBUDDY_RECORDINGS` names, and in `../shared/goldens` beside the checkout.
 
 mod layout;
+mod policy;
 mod sizing;
 mod source;
