@@ -117,18 +117,22 @@ impl PageAllocator {
     }
 
     /// Allocates exactly `nr_pages` contiguous single pages (`alloc_pages_exact`): the next power
-    /// of two is split and its surplus freed page by page, ascending.
+    /// of two is split and its surplus freed page by page, ascending. Without a node the policy of
+    /// the cpu's task decides.
     pub fn alloc_pages_exact(
         &self,
         cpu: CpuChoice,
         gfp: Gfp,
         nr_pages: u64,
-        nid: u32,
+        nid: Option<u32>,
         hooks: &dyn Hooks,
     ) -> Result<Pfn, AllocError> {
         let order = nr_pages.max(1).checked_next_power_of_two().map_or(64, u64::trailing_zeros);
         let gfp = gfp.without(Gfp::COMP).without(Gfp::HIGHMEM);
-        let pfn = self.alloc_pages(cpu, AllocRequest { gfp, order, nid, nodemask: None }, hooks)?;
+        let pfn = match nid {
+            Some(nid) => self.alloc_pages(cpu, AllocRequest { gfp, order, nid, nodemask: None }, hooks)?,
+            None => self.alloc_pages_task(cpu, gfp, order, hooks)?,
+        };
         self.make_exact(cpu, pfn, order, nr_pages);
         Ok(pfn)
     }

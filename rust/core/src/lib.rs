@@ -57,6 +57,8 @@ pub mod segment;
 pub mod state;
 pub mod sync;
 #[cfg(not(feature = "loom"))]
+pub mod task_policy;
+#[cfg(not(feature = "loom"))]
 pub mod trace;
 #[cfg(not(feature = "loom"))]
 pub mod tunables;

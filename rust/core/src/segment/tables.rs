@@ -431,6 +431,8 @@ shared! {
         online: AtomicU32,
         /// Memory policy mode of the task on this cpu.
         policy_mode: AtomicU32,
+        /// Home node of the policy plus 1; 0 is none.
+        policy_home: AtomicU32,
         /// `il_prev`: last interleave node.
         il_prev: AtomicU32,
         /// Nodes of the policy.
