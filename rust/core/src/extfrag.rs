@@ -52,12 +52,12 @@ impl ContigPageInfo {
     ///
     /// Source: mm/vmstat.c, `unusable_free_index`.
     pub fn unusable_index(&self) -> u32 {
-        if self.free_pages == 0 { 1000 } else { (self.unusable_pages() * 1000 / self.free_pages) as u32 }
+        (self.unusable_pages() * 1000).checked_div(self.free_pages).unwrap_or(1000) as u32
     }
 
     /// The same share in percent, and 0 if nothing is free (`extfrag_for_order`).
     pub fn extfrag_percentage(&self) -> u32 {
-        if self.free_pages == 0 { 0 } else { (self.unusable_pages() * 100 / self.free_pages) as u32 }
+        (self.unusable_pages() * 100).checked_div(self.free_pages).unwrap_or(0) as u32
     }
 
     fn unusable_pages(&self) -> u64 {

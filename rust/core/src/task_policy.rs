@@ -6,7 +6,9 @@ use crate::blueprint::{put32, put64};
 use crate::bulk::BulkRequest;
 use crate::counters::NumaEvent;
 use crate::gfp::Gfp;
-use crate::mempolicy::{Attempt, Attempts, BulkAttempts, MemPolicy, PolicyContext, PolicyError, PolicyMode, VmaRequest};
+use crate::mempolicy::{
+    Attempt, Attempts, BulkAttempts, MemPolicy, PolicyContext, PolicyError, PolicyMode, VmaRequest,
+};
 use crate::page_alloc::{AllocError, AllocRequest};
 use crate::pressure::Hooks;
 use crate::sync::Relaxed;
@@ -71,13 +73,7 @@ impl PageAllocator {
     }
 
     /// Allocates under the policy of the cpu's task (`alloc_pages`).
-    pub fn alloc_pages_task(
-        &self,
-        cpu: CpuChoice,
-        gfp: Gfp,
-        order: u32,
-        hooks: &dyn Hooks,
-    ) -> Result<Pfn, AllocError> {
+    pub fn alloc_pages_task(&self, cpu: CpuChoice, gfp: Gfp, order: u32, hooks: &dyn Hooks) -> Result<Pfn, AllocError> {
         let id = self.cpu_hint(cpu);
         let mut task = self.task_policy(id);
         if !self.config().numa || task.policy.mode == PolicyMode::Default {
