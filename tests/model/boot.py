@@ -64,6 +64,7 @@ def hand_over(model: PageAllocatorModel, ranges: Iterable[tuple[int, int]], cpu:
     for zone in model.zones:
         zone.managed = 0
     for start, end in ranges:
+        model.managed_ranges.append((start, end))
         for pfn, order in blocks_of(start, end, model.config.max_order):
             zone = model.zone_of(pfn)
             zone.managed += 1 << order

@@ -12,6 +12,33 @@ if TYPE_CHECKING:
 
 DEFAULT, PREFERRED, BIND, INTERLEAVE, LOCAL, PREFERRED_MANY = range(6)
 
+STATIC_NODES, RELATIVE_NODES = 32768, 16384
+EINVAL = -22
+
+
+def members(mask: int) -> list[int]:
+    return [node for node in range(mask.bit_length()) if mask >> node & 1]
+
+
+def resolve_policy(mode: int, flags: int, nodes: int, with_memory: int) -> tuple[int, int] | None:
+    """Mode and nodes in force after set_mempolicy, None if it is refused. What the recordings show; spec 12.3."""
+    if flags == STATIC_NODES | RELATIVE_NODES:
+        return None
+    if mode in (DEFAULT, LOCAL):
+        return None if nodes or flags else (mode, 0)
+    if nodes == 0:
+        return (LOCAL, 0) if mode == PREFERRED and not flags else None
+    if flags & RELATIVE_NODES:  # numbers count the nodes with memory, wrapping around
+        usable = members(with_memory)
+        allowed = {usable[node % len(usable)] for node in members(nodes)}
+    else:
+        allowed = set(members(nodes & with_memory))
+    if not allowed:
+        return None
+    if mode == PREFERRED:
+        allowed = {min(allowed)}
+    return mode, sum(1 << node for node in allowed)
+
 
 class Task:
     """The current task of one cpu: its policy in force and its interleave position."""
@@ -24,15 +51,20 @@ class Task:
         self.nodes = 0
         self.il_prev = 0
 
-    def set_policy(self, mode: int, nodes: int) -> None:
-        """`mode` and `nodes` as they are after the intersection with the nodes that have memory."""
-        self.mode, self.nodes = mode, nodes
-        if mode == INTERLEAVE:
+    def set_policy(self, mode: int, flags: int, nodes: int) -> int:
+        """set_mempolicy: 0, or -22 and the old policy stays."""
+        with_memory = sum({1 << zone.node for zone in self.model.zones if zone.present})
+        resolved = resolve_policy(mode, flags, nodes, with_memory)
+        if resolved is None:
+            return EINVAL
+        self.mode, self.nodes = resolved
+        if self.mode == INTERLEAVE:
             self.il_prev = self.model.config.max_numnodes - 1
+        return 0
 
     def next_interleave_node(self) -> int:
-        members = [node for node in range(self.model.config.max_numnodes) if self.nodes >> node & 1]
-        self.il_prev = next((node for node in members if node > self.il_prev), members[0])
+        nodes = members(self.nodes)
+        self.il_prev = next((node for node in nodes if node > self.il_prev), nodes[0])
         return self.il_prev
 
     def alloc_pages(self, gfp: int, order: int) -> int | None:

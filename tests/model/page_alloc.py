@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from . import highatomic, pcp
@@ -13,26 +13,20 @@ from .gfp import (
     ALLOC_CMA,
     ALLOC_CPUSET,
     ALLOC_HARDER,
-    ALLOC_HIGH,
     ALLOC_KSWAPD,
     ALLOC_NO_WATERMARKS,
     ALLOC_NOFRAGMENT,
     GFP_ALL,
-    GFP_ATOMIC_BIT,
     GFP_COMP,
-    GFP_DIRECT_RECLAIM,
-    GFP_HIGH,
     GFP_HIGHMEM,
     GFP_KSWAPD_RECLAIM,
-    GFP_MEMALLOC,
-    GFP_NOMEMALLOC,
     GFP_THISNODE,
     WMARK_LOW,
     WMARK_MASK,
-    WMARK_MIN,
     gfp_migratetype,
     gfp_zone,
 )
+from .slow_path import SlowPath
 from .watermark import zone_watermark_fast
 from .zone import Zone
 
@@ -45,10 +39,6 @@ class Request(NamedTuple):
     highest: int
     migratetype: int
     zones: tuple[Zone, ...]  # suitable entries; the first one is the preferred zone
-
-
-class ReclaimNeeded(Exception):
-    """The request may reclaim and cannot be served without; the model has no reclaim."""
 
 
 class PageAllocatorModel:
@@ -78,9 +68,15 @@ class PageAllocatorModel:
         self.rt_task = rt_task
         self.pgalloc = [0] * len(self.config.zone_names)  # vm events (spec 08.6)
         self.pgfree = 0
+        self.refcount: dict[int, int] = {}  # pages with at least one reference
+        self.compound: dict[int, int] = {}  # head of a compound block -> its order
+        self.managed_ranges: list[tuple[int, int]] = []  # pages that were handed over; all others are reserved
         owned = extents or [(zone.start_pfn, zone.end_pfn, zone) for zone in self.zones]
         self._extents = sorted(owned, key=lambda extent: extent[0])
         self._extent_starts = [start for start, _, _ in self._extents]
+        # Hooks: pages reclaimed on behalf of (gfp, order); whether the OOM killer freed something.
+        self.reclaim: Callable[[int, int], int] = lambda gfp, order: 0
+        self.oom_kill: Callable[[int, int], bool] = lambda gfp, order: False
         self._suitable: dict[tuple[int, bool, int, int | None], tuple[Zone, ...]] = {}
 
     # -- helpers ---------------------------------------------------------------------------------------------------
@@ -131,7 +127,7 @@ class PageAllocatorModel:
         request = self.prepare(gfp, nid, nodemask)
         pfn = self.walk(cpu, gfp, order, self.fast_path_flags(gfp, request), request)
         if pfn is None:
-            pfn = self.slow_path(cpu, gfp, order, request)
+            pfn = SlowPath(self, cpu, gfp, order, request).run()
         self.emit("mm_page_alloc", pfn, order, gfp, request.migratetype)
         return pfn
 
@@ -146,40 +142,6 @@ class PageAllocatorModel:
             if len(self.nodes) == 1 or any(z.node == node and z.index == dma32 and z.present for z in self.zones):
                 flags |= ALLOC_NOFRAGMENT
         return flags
-
-    def slow_path_flags(self, gfp: int, migratetype: int) -> int:
-        """gfp_to_alloc_flags (spec 10.8)"""
-        flags = WMARK_MIN | ALLOC_CPUSET
-        if gfp & GFP_HIGH:
-            flags |= ALLOC_HIGH
-        if gfp & GFP_KSWAPD_RECLAIM:
-            flags |= ALLOC_KSWAPD
-        if gfp & GFP_ATOMIC_BIT:
-            if not gfp & GFP_NOMEMALLOC:
-                flags |= ALLOC_HARDER
-            flags &= ~ALLOC_CPUSET
-        elif self.rt_task:
-            flags |= ALLOC_HARDER
-        return flags | self.cma_flag(migratetype)
-
-    def slow_path(self, cpu: int, gfp: int, order: int, request: Request) -> int | None:
-        """Steps S1 to S7 of spec 11.4: all that happens when the request may not reclaim."""
-        if gfp & GFP_DIRECT_RECLAIM:
-            raise ReclaimNeeded
-        flags = self.slow_path_flags(gfp, request.migratetype)
-        if not request.zones:
-            return None
-        pfn = self.walk(cpu, gfp, order, flags, request)
-        if pfn is not None:
-            return pfn
-        # S5: reserve access replaces the flags; it and ATOMIC requests give the nodemask up
-        reserve = ALLOC_NO_WATERMARKS if gfp & GFP_MEMALLOC and not gfp & GFP_NOMEMALLOC else 0
-        if reserve:
-            flags = reserve | self.cma_flag(request.migratetype)
-        if reserve or not flags & ALLOC_CPUSET:
-            zones = self.suitable(request.nid, request.thisnode, request.highest, None)
-            request = request._replace(zones=zones)
-        return self.walk(cpu, gfp, order, flags, request)  # a NOFAIL request that may not reclaim fails all the same
 
     def walk(self, cpu: int, gfp: int, order: int, flags: int, request: Request) -> int | None:
         """get_page_from_freelist (spec 11.2)"""
@@ -241,13 +203,44 @@ class PageAllocatorModel:
         numa["local" if zone.node == self.cpu_node[cpu] else "other"] += count
 
     def prep_new_page(self, zone: Zone, pfn: int, order: int, gfp: int) -> None:
-        if order == 1 and gfp & GFP_COMP:
-            zone.movable_pages.add(pfn + 1)  # spec 05.5: page count 2 looks like a movable mapping
+        """spec 13.1: only the first page has a reference; order 0 is never compound."""
+        self.refcount[pfn] = 1
+        if order and gfp & GFP_COMP:
+            self.compound[pfn] = order
+            if order == 1:
+                zone.movable_pages.add(pfn + 1)  # spec 05.5: page count 2 looks like a movable mapping
 
     # -- freeing (spec 13.3, 13.5, 07.4) ---------------------------------------------------------------------------
 
+    def put_page_testzero(self, pfn: int) -> bool:
+        count = self.refcount.pop(pfn) - 1
+        if count:
+            self.refcount[pfn] = count
+        return count == 0
+
     def free_pages(self, cpu: int, pfn: int, order: int) -> None:
-        """__free_pages of a block with one reference."""
+        """__free_pages: drop one reference; if others remain on a non-compound block, free all pages but the first,
+        the upper half first."""
+        if self.put_page_testzero(pfn):
+            self.free_the_page(cpu, pfn, order)
+        elif pfn not in self.compound:
+            for piece in range(order - 1, -1, -1):
+                self.free_the_page(cpu, pfn + (1 << piece), piece)
+
+    def get_page(self, pfn: int) -> None:
+        self.refcount[pfn] += 1
+
+    def put_page(self, cpu: int, pfn: int) -> None:
+        """The last reference frees a compound block whole, of any other block only this page."""
+        if self.put_page_testzero(pfn):
+            self.free_the_page(cpu, pfn, self.compound.get(pfn, 0))
+
+    def split_page(self, pfn: int, order: int) -> None:
+        """spec 13.2"""
+        for tail in range(pfn + 1, pfn + (1 << order)):
+            self.refcount[tail] = 1
+
+    def free_the_page(self, cpu: int, pfn: int, order: int) -> None:
         zone = self.zone_of(pfn)
         migratetype = self.free_prepare(zone, pfn, order)
         if not pcp.order_allowed(self.config, order):
@@ -262,21 +255,18 @@ class PageAllocatorModel:
     def free_prepare(self, zone: Zone, pfn: int, order: int) -> int:
         """The type a freed block gets: that of its pageblock now."""
         self.emit("mm_page_free", pfn, order)
+        self.compound.pop(pfn, None)
         if order == 1:
             zone.movable_pages.discard(pfn + 1)
         return self.memory.pageblock_type(pfn)
 
-    def free_pages_referenced(self, cpu: int, pfn: int, order: int) -> None:
-        """__free_pages of a non-compound block whose first page is held by somebody else: all other pages are freed,
-        the upper half first (spec 13.5)."""
-        for piece in range(order - 1, -1, -1):
-            self.free_pages(cpu, pfn + (1 << piece), piece)
-
     def free_list(self, cpu: int, pfns: Sequence[int]) -> None:
-        """free_unref_page_list of order-0 pages (spec 07.7)"""
+        """free_unref_page_list of order-0 pages that lost their last reference (spec 07.7)"""
         remaining: list[tuple[Zone, int, int]] = []
         for pfn in pfns:
             zone = self.zone_of(pfn)
+            if not self.put_page_testzero(pfn):
+                continue
             migratetype = self.free_prepare(zone, pfn, 0)
             if migratetype == self.config.migrate_isolate:
                 zone.free_one_page(cpu, pfn, 0, migratetype)
@@ -301,6 +291,7 @@ class PageAllocatorModel:
 
     def trim_exact(self, cpu: int, pfn: int | None, order: int, nr_pages: int) -> int | None:
         if pfn is not None:
+            self.split_page(pfn, order)
             for surplus in range(pfn + nr_pages, pfn + (1 << order)):
                 self.free_pages(cpu, surplus, 0)
         return pfn
@@ -330,6 +321,7 @@ class PageAllocatorModel:
                     pfn = pcp.take(zone, cpu, 0, migratetype, flags)
                     if pfn is None:
                         break
+                    self.prep_new_page(zone, pfn, 0, 0)
                     array[filled] = pfn
                     taken += 1
                 filled += 1

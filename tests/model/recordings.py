@@ -9,13 +9,14 @@ import gzip
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import boot, isolation, mempolicy, sizing
+from . import boot, sizing
 from .config import Config, Memory
+from .operations import Operations
 from .page_alloc import PageAllocatorModel
 from .state import digest, zone_state
 from .sysctl import Tunables
@@ -38,7 +39,6 @@ class Report:
     states: int = 0
     digests: int = 0
     seconds: float = 0.0
-    kinds: dict[str, int] = field(default_factory=dict)
 
 
 def read(path: Path) -> Iterator[Any]:
@@ -148,7 +148,7 @@ class Replay:
         self.tunables_record: Record | None = None
         self.model: PageAllocatorModel | None = None
         self.tunables: Tunables | None = None
-        self.tasks: list[mempolicy.Task] = []
+        self.machine: Operations | None = None
         self.numa_before: dict[tuple[int, int], list[int]] = {}
 
     def run(self) -> Report:
@@ -162,7 +162,7 @@ class Replay:
             else:
                 if self.max_ops is not None and self.report.ops >= self.max_ops:
                     break
-                self.handle_op(record)
+                self.perform(record)
         self.report.seconds = time.perf_counter() - began
         return self.report
 
@@ -207,14 +207,15 @@ class Replay:
         self.compare_state(state, zones)
 
     def adopt(self, model: PageAllocatorModel, state: Record) -> PageAllocatorModel:
-        """Settings of a state record; the tunables and tasks that belong to the model."""
+        """Settings of a state record, and the machine around the model."""
         model.memory.watermark_boost_factor = state["watermark_boost_factor"]
         model.gfp_allowed_mask = state["gfp_allowed_mask"]
         model.rt_task = bool(self.header["rt_task"])
         self.tunables = Tunables(model)
         self.tunables.min_free_kbytes = state["min_free_kbytes"]
         self.tunables.watermark_scale_factor = state["watermark_scale_factor"]
-        self.tasks = [mempolicy.Task(model, cpu, self.policy_zone) for cpu in range(model.nr_cpus)]
+        policy = self.header["scenario"] == "policy"
+        self.machine = Operations(model, self.tunables, policy_zone=self.policy_zone, policy=policy)
         return model
 
     def boot_model(self, state: Record) -> PageAllocatorModel:
@@ -305,121 +306,14 @@ class Replay:
             counted = [zone.counters.numa[item] for item in zone.counters.NUMA_ITEMS]
             self.check(f"NUMA events of {zone}", [a - b for a, b in zip(now, before, strict=True)], counted)
 
-    # -- operations ------------------------------------------------------------------------------------------------
-
-    def handle_op(self, op: list[Any]) -> None:
-        assert self.model is not None
+    def perform(self, line: list[Any]) -> None:
+        """One operation; what it gives must be what was recorded."""
+        assert self.machine is not None
         self.report.ops += 1
-        self.report.kinds[op[0]] = self.report.kinds.get(op[0], 0) + 1
-        self.OPS[op[0]](self, self.model, *op[1:])
-
-    def result(self, what: str, expected: object, got: object) -> None:
-        self.report.results += 1
-        if expected != got:
-            self.fail(what, expected, got)
-
-    def op_alloc(
-        self, model: PageAllocatorModel, cpu: int, gfp: int, order: int, nid: int, mask: Any, pfn: int
-    ) -> None:
-        self.result(f"alloc gfp {gfp:#x} order {order}", pfn, none_as(model.alloc_pages(cpu, gfp, order, nid, mask)))
-
-    def op_free(self, model: PageAllocatorModel, cpu: int, pfn: int, order: int) -> None:
-        model.free_pages(cpu, pfn, order)
-
-    def op_drain(self, model: PageAllocatorModel, cpu: int) -> None:
-        model.drain(cpu)
-
-    def op_bulk(
-        self, model: PageAllocatorModel, cpu: int, gfp: int, nid: int, mask: Any, n: int, pfns: list[int]
-    ) -> None:
-        array: list[int | None] = [None] * n
-        filled = model.alloc_pages_bulk_array(cpu, gfp, nid, mask, array)
-        self.result(f"bulk of {n}, gfp {gfp:#x}", pfns, array[:filled])
-
-    def op_bulk_array(
-        self, model: PageAllocatorModel, cpu: int, gfp: int, nid: int, mask: Any, n: int, slots: list[int], ret: int
-    ) -> None:
-        array = [-2 if slot == -2 else None for slot in slots]
-        filled = model.alloc_pages_bulk_array(cpu, gfp, nid, mask, array)
-        self.result(f"bulk into {n} slots, gfp {gfp:#x}", (slots, ret), ([none_as(slot) for slot in array], filled))
-
-    def op_bulk_list(
-        self, model: PageAllocatorModel, cpu: int, gfp: int, nid: int, mask: Any, n: int, pfns: list[int]
-    ) -> None:
-        self.result(f"bulk list of {n}, gfp {gfp:#x}", pfns, model.alloc_pages_bulk_list(cpu, gfp, nid, mask, n))
-
-    def op_exact(self, model: PageAllocatorModel, cpu: int, gfp: int, nr_pages: int, nid: int, pfn: int) -> None:
-        if self.header["scenario"] == "policy":  # there it goes through the policy of the cpu's task
-            got = self.tasks[cpu].alloc_pages_exact(gfp, nr_pages)
-        else:
-            got = model.alloc_pages_exact(cpu, gfp, nr_pages, nid)
-        self.result(f"exact of {nr_pages}, gfp {gfp:#x}", pfn, none_as(got))
-
-    def op_free_exact(self, model: PageAllocatorModel, cpu: int, pfn: int, nr_pages: int) -> None:
-        model.free_pages_exact(cpu, pfn, nr_pages)
-
-    def op_split(self, model: PageAllocatorModel, cpu: int, pfn: int, order: int) -> None:
-        """split_page changes references only (spec 13.2)."""
-
-    def op_free_referenced(self, model: PageAllocatorModel, cpu: int, pfn: int, order: int) -> None:
-        model.free_pages_referenced(cpu, pfn, order)
-
-    def op_free_list(self, model: PageAllocatorModel, cpu: int, pfns: list[int]) -> None:
-        model.free_list(cpu, pfns)
-
-    def op_unreserve(self, model: PageAllocatorModel, cpu: int, gfp: int, nid: int, force: int, ret: int) -> None:
-        self.result("unreserve", ret, int(model.unreserve_highatomic(gfp, nid, bool(force))))
-
-    def op_reclaim_active(self, model: PageAllocatorModel, node: int, index: int, value: int) -> None:
-        for zone in model.zones:
-            if (zone.node, zone.index) == (node, index):
-                zone.reclaim_active = bool(value)
-
-    def op_sysctl(self, model: PageAllocatorModel, cpu: int, name: str, values: list[int], ret: int) -> None:
-        assert self.tunables is not None
-        self.result(f"sysctl {name} {values}", ret, self.tunables.write(name, values))
-
-    def op_policy(
-        self, model: PageAllocatorModel, cpu: int, mode: int, flags: int, nodes: int, ret: int, mode_now: int, now: int
-    ) -> None:
-        if ret == 0:
-            self.tasks[cpu].set_policy(mode_now, now)
-
-    def op_policy_alloc(self, model: PageAllocatorModel, cpu: int, gfp: int, order: int, pfn: int, il: int) -> None:
-        task = self.tasks[cpu]
-        got = none_as(task.alloc_pages(gfp, order))
-        self.result(f"policy alloc gfp {gfp:#x} order {order}", (pfn, il), (got, task.il_prev))
-
-    def op_isolate(self, model: PageAllocatorModel, cpu: int, start: int, end: int, mt: int, ret: int) -> None:
-        isolation.start_isolate_page_range(model, cpu, start, end)
-
-    def op_undo_isolate(self, model: PageAllocatorModel, cpu: int, start: int, end: int, mt: int) -> None:
-        isolation.undo_isolate_page_range(model, cpu, start, end, mt)
-
-    OPS: dict[str, Callable[..., None]] = {
-        "a": op_alloc,
-        "f": op_free,
-        "d": op_drain,
-        "b": op_bulk,
-        "ba": op_bulk_array,
-        "bl": op_bulk_list,
-        "e": op_exact,
-        "x": op_free_exact,
-        "s": op_split,
-        "g": op_free_referenced,
-        "l": op_free_list,
-        "u": op_unreserve,
-        "r": op_reclaim_active,
-        "y": op_sysctl,
-        "p": op_policy,
-        "m": op_policy_alloc,
-        "i": op_isolate,
-        "j": op_undo_isolate,
-    }
-
-
-def none_as(pfn: int | None) -> int:
-    return -1 if pfn is None else pfn
+        expected, results = self.machine.recorded_results(line), self.machine.apply(line)
+        self.report.results += len(results)
+        if expected != results:
+            self.fail(f"operation {line[:6]}", expected, results)
 
 
 def replay(path: Path, *, digests: bool = True, max_ops: int | None = None) -> Report:

@@ -309,8 +309,19 @@ def test_extra_reference() -> None:  # spec 13.5
     block = model.alloc_pages(0, U, 3, 0)
     assert block is not None
     take_events(model, "")
-    model.free_pages_referenced(0, block, 3)
+    model.get_page(block)
+    model.free_pages(0, block, 3)
     assert take_events(model, "mm_page_free") == [(block + 4, 2), (block + 2, 1), (block + 1, 0)]
+    model.put_page(0, block)
+    assert take_events(model, "mm_page_free") == [(block, 0)]
+    head = model.alloc_pages(0, GFP_COMP, 3, 0)
+    assert head is not None
+    model.get_page(head)
+    take_events(model, "")
+    model.free_pages(0, head, 3)
+    assert take_events(model, "mm_page_free") == []
+    model.put_page(0, head)
+    assert take_events(model, "mm_page_free") == [(head, 3)]
 
 
 def test_second_page_of_a_compound_pair_counts_as_movable() -> None:  # spec 05.5
