@@ -1,0 +1,1 @@
+"""Random calls on the product and the reference model side by side: every result and all lists must agree."""
