@@ -169,6 +169,11 @@ impl PageAllocator {
         spans
     }
 
+    /// Zone number, first pfn and end of the memory of each zone, ascending.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = (usize, Pfn, Pfn)> {
+        self.spans.iter().map(|span| (span.zone, span.start, span.end))
+    }
+
     /// Writes the zone of every block of the largest order (at boot).
     pub(crate) fn write_block_zones(&self) {
         for span in &self.spans {

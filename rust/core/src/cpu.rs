@@ -26,11 +26,17 @@ impl<'a> Cpu<'a> {
         Cpu { slot, id, leased }
     }
 
-    /// A free cpu, `first` if possible; unleased `first` if all are taken.
+    /// A free online cpu, `first` if possible; unleased `first` if all are taken.
     #[inline]
     pub fn enter_any(slots: &'a [CpuSlot], first: usize, holder: u64) -> Cpu<'a> {
         for i in 0..slots.len() {
-            let cpu = Cpu::enter(slots, (first + i) % slots.len(), holder);
+            let id = (first + i) % slots.len();
+            // Nobody drains the lists of a cpu that never came online.
+            // ORDERING(R7)
+            if slots[id].online.load(Relaxed) == 0 {
+                continue;
+            }
+            let cpu = Cpu::enter(slots, id, holder);
             if cpu.leased {
                 return cpu;
             }

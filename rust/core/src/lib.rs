@@ -29,6 +29,8 @@ pub mod gfp;
 #[cfg(not(feature = "loom"))]
 pub mod hotplug;
 #[cfg(not(feature = "loom"))]
+pub mod inspect;
+#[cfg(not(feature = "loom"))]
 pub mod isolation;
 pub mod layout;
 #[cfg(not(feature = "loom"))]
@@ -46,6 +48,7 @@ pub mod pcp;
 #[cfg(not(feature = "loom"))]
 pub mod pcp_list;
 pub mod pcp_sizing;
+pub mod plain_machine;
 #[cfg(not(feature = "loom"))]
 pub mod pressure;
 #[cfg(not(feature = "loom"))]
@@ -65,6 +68,8 @@ pub mod tunables;
 pub mod types;
 #[cfg(not(feature = "loom"))]
 pub mod verify;
+#[cfg(not(feature = "loom"))]
+pub mod vmstat;
 pub mod watermark;
 pub mod word;
 #[cfg(not(feature = "loom"))]

@@ -85,7 +85,8 @@ impl Zone<'_> {
 }
 
 impl PageAllocator {
-    fn nr_online_cpus(&self) -> u32 {
+    /// Number of online cpus; they are `0..nr_online_cpus`.
+    pub fn nr_online_cpus(&self) -> u32 {
         self.segment.cpus.iter().filter(|cpu| cpu.online.load(Relaxed) != 0).count() as u32 // ORDERING(R7)
     }
 
