@@ -94,11 +94,7 @@ impl Zone<'_> {
         for mt in MigrateType::ALL {
             let register = view.area.lists.lists.split.load(mt.index());
             let orders = (0..self.config.max_order).filter(|order| register.has(*order));
-            blocks.extend(orders.map(|order| Block {
-                first: register.element(order),
-                order,
-                state: PageState::Buddy,
-            }));
+            blocks.extend(orders.map(|order| Block { first: register.element(order), order, state: PageState::Buddy }));
         }
         for cpu in 0..self.cpu_zones.len() {
             for index in 0..self.config.nr_pcp_lists() {
@@ -282,7 +278,12 @@ impl PageAllocator {
     /// Calls `visit(pfns, state, order)` for the memory of `start..end`, ascending, in runs of
     /// pages of the same block (cut at the ends of the range) or without a block. Holes are left
     /// out.
-    pub fn visit_pages(&self, start: Pfn, end: Pfn, mut visit: impl FnMut(core::ops::Range<Pfn>, PageState, Option<u32>)) {
+    pub fn visit_pages(
+        &self,
+        start: Pfn,
+        end: Pfn,
+        mut visit: impl FnMut(core::ops::Range<Pfn>, PageState, Option<u32>),
+    ) {
         let mut side = (usize::MAX, Vec::new());
         for span in self.memory_spans(start, end) {
             let (number, mut pfn, end) = span;

@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn impossible_machines_are_refused() {
-        for (size, nodes) in [(0, 1), (SMALLEST - 1, 1), (LARGEST + 1, 1), (u64::MAX, 1), (SMALLEST, 0), (SMALLEST, 2)] {
+        for (size, nodes) in [(0, 1), (SMALLEST - 1, 1), (LARGEST + 1, 1), (u64::MAX, 1), (SMALLEST, 0), (SMALLEST, 2)]
+        {
             assert!(plain_memblock(size, nodes, Geometry::default()).is_err(), "{size} {nodes}");
         }
     }

@@ -3,6 +3,7 @@
 mod contiguous;
 mod frag;
 mod hotplug;
+mod inspect;
 mod pressure;
 
 use pagebuddy_core::allocator::{CpuChoice, PageAllocator};
