@@ -299,6 +299,38 @@ fn given_lists_are_taken_as_they_are() {
 }
 
 #[test]
+fn images_are_complete_and_checked() {
+    let mut m = with_memory(&[(0, 0x5001), (MIB, 64 * MIB)]);
+    m.mark_nomap(0x4000, 0x1001).expect("room");
+    m.cap_memory_range(0, 0x4800).expect("open");
+    m.add(MIB, 64 * MIB).expect("room");
+    m.trim_memory(2).expect("a power of two");
+    m.allow_resize().expect("open");
+    for index in 0..200 {
+        m.reserve(index * 16, 8).expect("grows");
+    }
+    m.set_bottom_up(true).expect("open");
+    m.mark_mirror(0, 16).expect("room");
+    let image = m.to_image();
+    let mut again = Memblock::from_image(image.clone()).expect("its own image");
+    assert_eq!(again, m);
+    assert_eq!(again.alloc(1 << 12, 1 << 12), m.alloc(1 << 12, 1 << 12));
+    assert_eq!((again.discard(), &again), (m.discard(), &m));
+
+    let mut bad = image.clone();
+    bad.geometry.page_shift = 1;
+    assert_eq!(Memblock::from_image(bad), Err(MemblockError::Geometry));
+    for capacity in [0, 100, 128, 384, usize::MAX] {
+        let mut bad = image.clone();
+        bad.reserved.capacity = capacity;
+        assert_eq!(Memblock::from_image(bad), Err(MemblockError::BadRegions), "{capacity}");
+    }
+    let mut bad = image.clone();
+    bad.memory.regions.reverse();
+    assert_eq!(Memblock::from_image(bad), Err(MemblockError::BadRegions));
+}
+
+#[test]
 fn an_array_that_cannot_be_reserved_is_an_error_and_no_change() {
     // One free page-aligned place only: the memory list's array fits, the reserved list, full too,
     // finds none for its own.

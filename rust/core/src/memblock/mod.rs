@@ -17,6 +17,7 @@ mod dump;
 mod error;
 mod grow;
 mod hand_over;
+mod image;
 mod iterate;
 mod limits;
 mod modify;
@@ -28,6 +29,7 @@ mod search;
 pub use error::MemblockError;
 pub use grow::{ArrayGrowth, Resize};
 pub use hand_over::{FreeBlocks, HandOver, PfnSpan};
+pub use image::{ListImage, MemblockImage};
 pub use iterate::{FreeRange, FreeRanges, FreeRangesRev, PfnRange, for_each_free_mem_range, for_each_mem_pfn_range};
 pub use region::{
     FLAG_DRIVER_MANAGED, FLAG_HOTPLUG, FLAG_MIRROR, FLAG_NOMAP, FLAGS_ALL, ListKind, Region, RegionFilter,

@@ -3,7 +3,7 @@
 //! The kernel stores an empty list as one all-zero dummy region. Here an empty list is empty, and
 //! the few places where the dummy shows (capacity, some walks, the dump) say so.
 
-use super::{MemblockError, Region};
+use super::{Geometry, ListImage, MemblockError, Region};
 use core::ops::Range;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(super) struct RegionList {
     pub(super) total_size: u64,
     /// Physical address of the array, once it has been grown.
     pub(super) array: Option<u64>,
-    /// Whether neighbours that could be merged may exist.
+    /// Whether neighbours exist that could be merged.
     unmerged: bool,
     /// Node of the dummy region of the empty list: 0 at first, "no node" once emptied.
     dummy_nid: Option<u32>,
@@ -36,9 +36,41 @@ impl RegionList {
             self.capacity *= 2;
         }
         self.total_size = regions.iter().fold(0u64, |sum, region| sum.wrapping_add(region.size));
-        self.unmerged = true;
         self.regions = regions;
+        self.note_unmerged();
         Ok(())
+    }
+
+    fn note_unmerged(&mut self) {
+        self.unmerged = self.regions.windows(2).any(|pair| pair[0].continues_in(&pair[1]));
+    }
+
+    pub(super) fn to_image(&self) -> ListImage {
+        ListImage {
+            regions: self.regions.clone(),
+            capacity: self.capacity,
+            total_size: self.total_size,
+            array: self.array,
+            was_emptied: self.dummy_nid.is_none(),
+        }
+    }
+
+    pub(super) fn from_image(image: ListImage, geometry: &Geometry) -> Result<RegionList, MemblockError> {
+        let ListImage { regions, capacity, total_size, array, was_emptied } = image;
+        // Capacities come about by doubling; discarding a list of 2^32 regions would take 2^25 pages.
+        let by_doubling = capacity % geometry.init_regions == 0 && (capacity / geometry.init_regions).is_power_of_two();
+        let array_fits = array.is_none_or(|addr| addr % geometry.page_size() == 0);
+        if !by_doubling || !array_fits || capacity < regions.len() || capacity > 1 << 32 {
+            return Err(MemblockError::BadRegions);
+        }
+        let mut list = RegionList::new(capacity);
+        list.replace(regions)?;
+        list.total_size = total_size;
+        list.array = array;
+        if was_emptied {
+            list.dummy_nid = None;
+        }
+        Ok(list)
     }
 
     pub(super) fn as_slice(&self) -> &[Region] {
@@ -164,8 +196,8 @@ impl RegionList {
             }
             stays
         });
-        self.unmerged = true;
         self.note_deleted(removed);
+        self.note_unmerged();
     }
 
     /// Replaces every region by what the function makes of it; `None` deletes it. As in the kernel
@@ -190,7 +222,6 @@ impl RegionList {
         self.total_size = self.total_size.wrapping_sub(removed);
         if self.regions.is_empty() {
             self.dummy_nid = None;
-            self.unmerged = false;
         }
     }
 
