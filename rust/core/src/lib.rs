@@ -36,6 +36,7 @@ pub mod layout;
 #[cfg(not(feature = "loom"))]
 pub mod load;
 pub mod memblock;
+pub mod memparse;
 pub mod mempolicy;
 #[cfg(not(feature = "loom"))]
 pub mod page_alloc;

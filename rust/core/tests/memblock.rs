@@ -2,7 +2,7 @@
 
 use pagebuddy_core::memblock::{
     FLAG_DRIVER_MANAGED, FLAG_HOTPLUG, FLAG_MIRROR, FLAG_NOMAP, FreeBlocks, FreeRange, Geometry, ListKind, Memblock,
-    MemblockError, PfnRange, PfnSpan, Region, Resize,
+    MemblockError, MemblockImage, PfnRange, PfnSpan, Region, Resize,
 };
 
 const NONE: u64 = u64::MAX;
@@ -316,6 +316,13 @@ fn images_are_complete_and_checked() {
     assert_eq!(again, m);
     assert_eq!(again.alloc(1 << 12, 1 << 12), m.alloc(1 << 12, 1 << 12));
     assert_eq!((again.discard(), &again), (m.discard(), &m));
+
+    let bytes = image.to_bytes();
+    assert_eq!(MemblockImage::from_bytes(&bytes).as_ref(), Some(&image));
+    for length in 0..bytes.len() {
+        assert_eq!(MemblockImage::from_bytes(&bytes[..length]), None);
+    }
+    assert_eq!(MemblockImage::from_bytes(&[&bytes[..], &[0]].concat()), None);
 
     let mut bad = image.clone();
     bad.geometry.page_shift = 1;

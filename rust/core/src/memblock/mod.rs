@@ -18,6 +18,7 @@ mod error;
 mod grow;
 mod hand_over;
 mod image;
+mod image_bytes;
 mod iterate;
 mod limits;
 mod modify;

@@ -1,9 +1,14 @@
 //! Questions about addresses and sizes.
 
-use super::{FLAG_NOMAP, ListKind, Memblock, PfnRange};
+use super::{FLAG_NOMAP, ListKind, Memblock, PfnRange, Region};
 use crate::types::Pfn;
 
 impl Memblock {
+    /// The memory region that holds the address (`memblock_search`).
+    pub fn region_at(&self, addr: u64) -> Option<&Region> {
+        self.memory.search(addr)
+    }
+
     /// Whether the address is memory (`memblock_is_memory`).
     pub fn is_memory(&self, addr: u64) -> bool {
         self.memory.search(addr).is_some()
