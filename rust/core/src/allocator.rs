@@ -4,14 +4,13 @@ use crate::config::Config;
 use crate::cpu::Cpu;
 use crate::error::BootError;
 use crate::gfp::{Gfp, GfpZoneTable};
-use crate::page_array::PageArray;
-use crate::pageblock::Pageblocks;
 use crate::segment::{ImageError, MIXED, Machine, Segment};
 use crate::sync::Relaxed;
 use crate::trace::TraceSink;
 use crate::types::{MAX_NR_ZONES, MigrateType, Pfn, ZoneKind};
-use crate::zone::Zone;
+use crate::zone::{Zone, ZoneParts};
 use crate::zonelist::Entry;
+use std::sync::Arc;
 
 /// Which cpu a call runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +19,6 @@ pub enum CpuChoice {
     Current,
     /// This one; below [`PageAllocator::nr_cpus`].
     Fixed(usize),
-}
-
-/// What never changes about a zone, kept out of shared memory.
-#[derive(Debug)]
-struct ZoneCache {
-    base_pfn: Pfn,
-    first_pageblock: usize,
 }
 
 /// A run of pfns of one zone, for blocks that several zones share.
@@ -56,11 +48,11 @@ pub struct PageAllocator {
     nodes: Vec<NodeCache>,
     node_position: [u8; 64],
     gfp_zones: GfpZoneTable,
-    zones: Vec<ZoneCache>,
+    zones: Vec<ZoneParts>,
     spans: Vec<Span>,
     block_shift: u32,
     holder: u64,
-    trace: TraceSink,
+    trace: Arc<TraceSink>,
 }
 
 impl PageAllocator {
@@ -69,14 +61,11 @@ impl PageAllocator {
     pub(crate) fn open(segment: Segment) -> Result<PageAllocator, ImageError> {
         let inconsistent = ImageError::Inconsistent;
         let config = segment.header.config().ok_or(inconsistent)?;
-        let zones: Vec<ZoneCache> = segment
-            .zones
-            .iter()
-            .map(|zone| {
-                let base_pfn = zone.base_pfn.load(Relaxed); // ORDERING(R1)
-                ZoneCache { base_pfn, first_pageblock: (base_pfn >> config.pageblock_order) as usize }
-            })
-            .collect();
+        let trace = Arc::new(TraceSink::default());
+        let zones = (0..segment.zones.len())
+            .map(|number| zone_parts(&segment, &config, number, &trace))
+            .collect::<Option<Vec<ZoneParts>>>()
+            .ok_or(inconsistent)?;
         let mut node_position = [u8::MAX; 64];
         let mut nodes = Vec::new();
         for (position, node) in segment.nodes.iter().enumerate() {
@@ -131,7 +120,7 @@ impl PageAllocator {
             spans: Vec::new(),
             block_shift,
             holder: u64::from(std::process::id()),
-            trace: TraceSink::default(),
+            trace,
         };
         allocator.spans = allocator.find_spans();
         let nr_zones = allocator.zones.len();
@@ -278,24 +267,7 @@ impl PageAllocator {
     /// A zone by its number in the zone table.
     #[inline(always)]
     pub(crate) fn zone(&self, number: usize) -> Zone<'_> {
-        let cache = &self.zones[number];
-        let nr_cpus = self.segment.cpus.len();
-        Zone {
-            number,
-            shared: &self.segment.zones[number],
-            machine: &self.segment.machine,
-            config: &self.config,
-            cpu_zones: &self.segment.cpu_zones[number * nr_cpus..(number + 1) * nr_cpus],
-            cpus: &self.segment.cpus,
-            in_flight: &self.segment.in_flight,
-            pages: PageArray::new(&self.segment.pages[number]),
-            blocks: Pageblocks::new(
-                self.segment.pageblocks.get(cache.first_pageblock..).unwrap_or(&[]),
-                self.config.pageblock_order,
-            ),
-            base_pfn: cache.base_pfn,
-            trace: &self.trace,
-        }
+        Zone(&self.zones[number])
     }
 
     /// All zones.
@@ -320,7 +292,7 @@ impl PageAllocator {
         };
         let zone = self.zone(number);
         // The block is in the page array, which is cut at blocks.
-        (pfn >= zone.base_pfn && pfn - zone.base_pfn < u64::from(zone.pages.len())).then_some(zone)
+        (pfn >= zone.base_pfn && pfn - zone.base_pfn < u64::from(zone.pages().len())).then_some(zone)
     }
 
     #[cold]
@@ -381,6 +353,34 @@ impl PageAllocator {
     pub fn segment_bytes(&self) -> usize {
         self.segment.len_bytes()
     }
+}
+
+/// A zone's places in the segment, if the segment holds them.
+fn zone_parts(segment: &Segment, config: &Config, number: usize, trace: &Arc<TraceSink>) -> Option<ZoneParts> {
+    let shared = segment.zone(number)?;
+    let base_pfn = shared.base_pfn.load(Relaxed); // ORDERING(R1)
+    let index = shared.index.load(Relaxed) as usize; // ORDERING(R1)
+    let node = shared.node.load(Relaxed); // ORDERING(R1)
+    let kind = ZoneKind::from_index(shared.kind.load(Relaxed) as usize)?; // ORDERING(R1)
+    if index >= config.nr_zones() || node >= 64 {
+        return None;
+    }
+    Some(ZoneParts {
+        number,
+        config: *config,
+        base_pfn,
+        index,
+        node,
+        kind,
+        machine: segment.machine.share(),
+        cpu_zones: segment.cpu_zones_of(number)?,
+        cpus: segment.cpus.share(),
+        in_flight: segment.in_flight.share(),
+        page_descs: segment.pages.get(number)?.share(),
+        pageblocks: segment.pageblocks_from(base_pfn, config.pageblock_order)?,
+        trace: trace.clone(),
+        shared,
+    })
 }
 
 fn current_cpu() -> usize {

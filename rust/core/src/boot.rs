@@ -71,7 +71,7 @@ impl PageAllocator {
         for zone in self.zones() {
             put32(&zone.shared.pageset_high, BOOT_PAGESET_HIGH);
             put32(&zone.shared.pageset_batch, 1);
-            for state in zone.cpu_zones {
+            for state in zone.cpu_zones.iter() {
                 put32(&state.high, BOOT_PAGESET_HIGH);
                 put32(&state.batch, 1);
             }
@@ -94,7 +94,7 @@ impl PageAllocator {
                 let managed = &zone.shared.managed;
                 put64(managed, managed.load(Relaxed) + (1 << order)); // ORDERING(R1)
                 zone.count_pgfree(&cpu, 1 << order);
-                zone.free_one_page(&cpu, x, order, zone.blocks.get(x), Side::Back);
+                zone.free_one_page(&cpu, x, order, zone.blocks().get(x), Side::Back);
             }
         }
         put64(&self.machine().totalram_pages, totalram);

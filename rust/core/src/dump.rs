@@ -114,12 +114,12 @@ impl Zone<'_> {
 
     /// The zone's kind.
     pub fn kind(self) -> ZoneKind {
-        ZoneKind::from_index(get32(&self.shared.kind) as usize).unwrap_or(ZoneKind::Normal)
+        self.0.kind
     }
 
     /// The zone's whole state.
     pub fn state(self) -> ZoneState {
-        let shared = self.shared;
+        let shared = &*self.0.shared;
         let view = self.view();
         let orders = 0..self.config.max_order;
         let free_lists: Vec<Vec<u64>> = orders
@@ -157,11 +157,11 @@ impl Zone<'_> {
             blocks_start,
             blocks: (blocks_start..extent.start_pfn + extent.spanned)
                 .step_by(1 << self.config.pageblock_order)
-                .map(|pfn| Some(self.blocks.get((pfn.max(self.base_pfn) - self.base_pfn) as u32)))
+                .map(|pfn| Some(self.blocks().get((pfn.max(self.base_pfn) - self.base_pfn) as u32)))
                 .collect(),
-            movable_in_use: (0..self.pages.len())
+            movable_in_use: (0..self.pages().len())
                 .filter(|x| {
-                    let raw = self.pages.page(*x).info.load(Relaxed); // ORDERING(R4)
+                    let raw = self.pages().page(*x).info.load(Relaxed); // ORDERING(R4)
                     PageInfo::from_raw(raw).is_movable()
                 })
                 .map(|x| self.pfn(x))

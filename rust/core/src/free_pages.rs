@@ -33,7 +33,7 @@ impl Zone<'_> {
     #[inline(always)]
     pub(crate) fn replace_info(self, x: PageIdx, old: PageInfo, new: PageInfo) -> bool {
         // ORDERING(P8)
-        self.pages.page(x).info.compare_exchange(old.raw(), new.raw(), AcqRel, Relaxed).is_ok()
+        self.pages().page(x).info.compare_exchange(old.raw(), new.raw(), AcqRel, Relaxed).is_ok()
     }
 
     /// Why (x, order) is no block that can be freed.
@@ -76,7 +76,7 @@ impl Zone<'_> {
             claimed
         };
         if self.pcp_allowed_order(order) {
-            let mt = self.blocks.get(x);
+            let mt = self.blocks().get(x);
             if let Some(pcp) = self.pcp(cpu)
                 && mt != MigrateType::Isolate
             {
@@ -85,14 +85,14 @@ impl Zone<'_> {
             if !claim(PageInfo::NONE) {
                 return false;
             }
-            self.free_one_page(cpu, x, order, self.blocks.get(x), Side::Likely);
+            self.free_one_page(cpu, x, order, self.blocks().get(x), Side::Likely);
             return true;
         }
         if !claim(PageInfo::NONE) {
             return false;
         }
         self.count_pgfree(cpu, 1 << order);
-        self.free_one_page(cpu, x, order, self.blocks.get(x), Side::Likely);
+        self.free_one_page(cpu, x, order, self.blocks().get(x), Side::Likely);
         true
     }
 
@@ -283,13 +283,13 @@ impl PageAllocator {
             zone.trace.emit(cpu.id(), || Event::Free { pfn: zone.pfn(*x), order: 0 });
         }
         let (isolated, others): (Vec<_>, Vec<_>) =
-            claimed.into_iter().partition(|(zone, x, _)| zone.blocks.get(*x) == MigrateType::Isolate);
+            claimed.into_iter().partition(|(zone, x, _)| zone.blocks().get(*x) == MigrateType::Isolate);
         for (zone, x, _) in isolated {
-            zone.free_one_page(&cpu, x, 0, zone.blocks.get(x), Side::Likely);
+            zone.free_one_page(&cpu, x, 0, zone.blocks().get(x), Side::Likely);
         }
         for (zone, x, _) in others {
             zone.trace.emit(cpu.id(), || Event::FreeBatched { pfn: zone.pfn(x) });
-            let mt = zone.blocks.get(x);
+            let mt = zone.blocks().get(x);
             match zone.pcp(&cpu) {
                 Some(pcp) => {
                     pcp.commit(&cpu, x, 0, mt, |new| {

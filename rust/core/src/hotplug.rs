@@ -111,7 +111,7 @@ impl PageAllocator {
         let cpu = self.enter(cpu);
         zone.shared.nr_isolate_pageblock.fetch_add(nr_pageblocks as u32, Relaxed); // ORDERING(R3)
         let pageblocks = (start..end).step_by(self.config().pageblock_nr_pages() as usize);
-        pageblocks.clone().for_each(|pfn| zone.blocks.set(zone.idx(pfn), MigrateType::Isolate));
+        pageblocks.clone().for_each(|pfn| zone.blocks().set(zone.idx(pfn), MigrateType::Isolate));
         blocks.iter().for_each(|block| block.store(zone.number as u16 + 1, Relaxed)); // ORDERING(R1)
         for (pfn, order) in FreeBlocks::new(PfnSpan { start, end }, self.config().max_order) {
             zone.count_pgfree(&cpu, 1 << order);
@@ -131,7 +131,7 @@ impl PageAllocator {
         if start < zone.base_pfn {
             return Err(HotplugError::NoZone);
         }
-        if end - zone.base_pfn > u64::from(zone.pages.len()) {
+        if end - zone.base_pfn > u64::from(zone.pages().len()) {
             return Err(HotplugError::OutOfRange);
         }
         Ok(zone)
@@ -192,7 +192,7 @@ impl PageAllocator {
         let nr_pageblocks = nr_pages >> self.config().pageblock_order;
         zone.shared.nr_isolate_pageblock.fetch_sub(nr_pageblocks as u32, Relaxed); // ORDERING(R3)
         for pfn in (start..end).step_by(self.config().pageblock_nr_pages() as usize) {
-            zone.blocks.set(zone.idx(pfn), MigrateType::Unmovable);
+            zone.blocks().set(zone.idx(pfn), MigrateType::Unmovable);
         }
         for (entry, (start, end)) in holes {
             put64(&entry.start, start);

@@ -197,7 +197,7 @@ impl PageAllocator {
 
     /// One past the highest pfn that any zone's page array covers.
     pub fn end_pfn(&self) -> Pfn {
-        self.zones().map(|zone| zone.base_pfn + Pfn::from(zone.pages.len())).max().unwrap_or(0)
+        self.zones().map(|zone| zone.base_pfn + Pfn::from(zone.pages().len())).max().unwrap_or(0)
     }
 
     /// Has the start-up finished (watermarks, real per-cpu lists)?
@@ -255,7 +255,7 @@ impl PageAllocator {
         let x = zone.idx(pfn);
         let block = zone.block_of(x, &zone.side_blocks());
         let info = block.map_or(PageInfo::NONE, |block| zone.view().info(block.first));
-        let pageblock = zone.blocks.get(x);
+        let pageblock = zone.blocks().get(x);
         PageReport {
             state: block.map_or_else(|| self.state_outside_blocks(pfn), |block| block.state),
             zone: Some((zone.node(), zone.index())),

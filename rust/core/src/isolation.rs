@@ -37,12 +37,12 @@ impl std::error::Error for RangeError {}
 impl Zone<'_> {
     /// Isolates one pageblock (`set_migratetype_isolate`).
     fn isolate_pageblock(self, cpu: &Cpu<'_>, x: PageIdx, mt: MigrateType, is_reserved: impl Fn(Pfn) -> bool) -> bool {
-        let old = self.blocks.get(x);
+        let old = self.blocks().get(x);
         if old == MigrateType::Isolate || self.has_unmovable_pages(x, old, mt, is_reserved) {
             return false;
         }
         self.shared.nr_isolate_pageblock.fetch_add(1, Relaxed); // ORDERING(R3)
-        self.blocks.set(x, MigrateType::Isolate);
+        self.blocks().set(x, MigrateType::Isolate);
         let Moved { nr_free, .. } = self.move_freepages_block(cpu, x, MigrateType::Isolate);
         self.mod_free_pages(cpu, -(nr_free as i64));
         if old == MigrateType::Cma {
@@ -53,7 +53,7 @@ impl Zone<'_> {
 
     /// Ends the isolation of one pageblock (`unset_migratetype_isolate`).
     pub(crate) fn unisolate_pageblock(self, cpu: &Cpu<'_>, x: PageIdx, mt: MigrateType) {
-        if self.blocks.get(x) != MigrateType::Isolate {
+        if self.blocks().get(x) != MigrateType::Isolate {
             return;
         }
         let buddy = self.buddy(cpu);
@@ -63,7 +63,7 @@ impl Zone<'_> {
         let whole = buddy
             .free_order(x)
             .filter(|order| (pageblock_order..top).contains(order))
-            .filter(|order| self.blocks.get(x ^ (1 << order)) != MigrateType::Isolate)
+            .filter(|order| self.blocks().get(x ^ (1 << order)) != MigrateType::Isolate)
             .filter(|order| self.isolate_free_page(cpu, x, *order));
         match whole {
             Some(order) => {
@@ -101,7 +101,7 @@ impl Zone<'_> {
             return request != MigrateType::Cma;
         }
         let view = self.view();
-        let end = (x | (self.blocks.nr_pages() - 1)) + 1;
+        let end = (x | (self.blocks().nr_pages() - 1)) + 1;
         let mut page = x;
         while page < end {
             if is_reserved(self.pfn(page)) {
@@ -140,7 +140,7 @@ impl Zone<'_> {
     /// Takes free block (x, order) off its list (`__isolate_free_page`). False if watermarks forbid
     /// it or somebody else took it.
     pub(crate) fn isolate_free_page(self, cpu: &Cpu<'_>, x: PageIdx, order: u32) -> bool {
-        let mt = self.blocks.get(x);
+        let mt = self.blocks().get(x);
         if mt != MigrateType::Isolate {
             let mark = self.raw_watermark(WMARK_MIN) + (1 << order);
             if !self.watermark_ok(0, mark, 0, AllocFlags::CMA, self.free_pages_approximate()) {
@@ -158,8 +158,10 @@ impl Zone<'_> {
         }
         if order + 1 >= self.config.pageblock_order {
             for block in (x..x + (1 << order)).step_by(1 << self.config.pageblock_order) {
-                if !matches!(self.blocks.get(block), MigrateType::Isolate | MigrateType::Cma | MigrateType::HighAtomic)
-                {
+                if !matches!(
+                    self.blocks().get(block),
+                    MigrateType::Isolate | MigrateType::Cma | MigrateType::HighAtomic
+                ) {
                     self.set_pageblock_type(block, MigrateType::Movable);
                 }
             }
@@ -256,7 +258,7 @@ impl PageAllocator {
         for (i, &(head, order)) in blocks.iter().enumerate() {
             if !zone.isolate_free_page(&cpu, head, order) {
                 for &(head, order) in &blocks[..i] {
-                    zone.free_one_page(&cpu, head, order, zone.blocks.get(head), Side::Likely);
+                    zone.free_one_page(&cpu, head, order, zone.blocks().get(head), Side::Likely);
                 }
                 return Err(RangeError::Busy(zone.pfn(head)));
             }
@@ -290,7 +292,7 @@ impl PageAllocator {
             if buddy.area.take(head, order).is_none() {
                 continue;
             }
-            let mt = zone.blocks.get(head);
+            let mt = zone.blocks().get(head);
             let mut first = head;
             for k in (0..order).rev() {
                 let upper = first + (1 << k);
@@ -320,7 +322,7 @@ impl PageAllocator {
         if !zone.replace_info(page, PageInfo::offline(), PageInfo::NONE) {
             return false;
         }
-        zone.free_one_page(&cpu, page, 0, zone.blocks.get(page), Side::Likely);
+        zone.free_one_page(&cpu, page, 0, zone.blocks().get(page), Side::Likely);
         true
     }
 }

@@ -171,7 +171,7 @@ impl ZoneLoader<'_> {
 
     fn load(&self, state: &ZoneState) -> Result<(), LoadError> {
         let zone = self.zone;
-        let shared = zone.shared;
+        let shared = &*zone.0.shared;
         for (word, mark) in shared.watermark.iter().zip(state.wmark) {
             put64(word, mark);
         }
@@ -204,7 +204,7 @@ impl ZoneLoader<'_> {
             cpu_zone.stat_threshold.store(cpu_stat.threshold, Relaxed); // ORDERING(R1)
         }
         // Cpus that are not online have the zone's sizes too.
-        for cpu_zone in zone.cpu_zones {
+        for cpu_zone in zone.cpu_zones.iter() {
             put32(&cpu_zone.high, small(state.pageset_high)?);
             put32(&cpu_zone.batch, small(state.pageset_batch)?.max(1));
         }
@@ -249,7 +249,7 @@ impl ZoneLoader<'_> {
         if pcp.cpu >= zone.cpu_zones.len() || pcp.lists.len() > zone.config.nr_pcp_lists() {
             return Err(LoadError::Shape("a per-cpu list names an unknown cpu or list"));
         }
-        let cpu = Cpu::enter(zone.cpus, pcp.cpu, 1);
+        let cpu = Cpu::enter(&zone.cpus, pcp.cpu, 1);
         let cpu_zone = zone.cpu_zone(&cpu);
         put32(&cpu_zone.count, small(pcp.count)?);
         put32(&cpu_zone.high, small(pcp.high)?);
@@ -257,7 +257,7 @@ impl ZoneLoader<'_> {
         put32(&cpu_zone.free_factor, pcp.free_factor.min(31));
         for (index, list) in pcp.lists.iter().enumerate() {
             let order = if index >= 12 { zone.config.pageblock_order } else { (index / MIGRATE_PCPTYPES) as u32 };
-            let deque = PcpDeque::new(&cpu_zone.lists[index], zone.pages);
+            let deque = PcpDeque::new(&cpu_zone.lists[index], zone.pages());
             for &pfn in list {
                 let remembered = pcp.remembered.iter().find(|(p, _)| *p == pfn).map(|(_, mt)| *mt);
                 let remembered = match remembered {

@@ -95,7 +95,7 @@ impl<'a> Zone<'a> {
     #[inline]
     pub(crate) fn watermark_fast(self, order: u32, highest: usize, flags: AllocFlags, gfp: Gfp) -> bool {
         let lists = |o, mt| self.has_free(o, mt);
-        WatermarkTest { config: self.config, marks: &self.marks(), lists: &lists }.is_ok_fast(
+        WatermarkTest { config: &self.config, marks: &self.marks(), lists: &lists }.is_ok_fast(
             order,
             highest,
             flags,
@@ -107,7 +107,7 @@ impl<'a> Zone<'a> {
     /// `__zone_watermark_ok` with a mark and a free count of the caller's.
     pub(crate) fn watermark_ok(self, order: u32, mark: u64, highest: usize, flags: AllocFlags, free: i64) -> bool {
         let lists = |o, mt| self.has_free(o, mt);
-        WatermarkTest { config: self.config, marks: &self.marks(), lists: &lists }
+        WatermarkTest { config: &self.config, marks: &self.marks(), lists: &lists }
             .is_ok(order, mark, highest, flags, free)
     }
 
@@ -116,7 +116,7 @@ impl<'a> Zone<'a> {
         let lists = |o, mt| self.has_free(o, mt);
         let mut marks = self.marks();
         marks.raw[WMARK_LOW] = marks.raw[WMARK_LOW].saturating_add(n);
-        WatermarkTest { config: self.config, marks: &marks, lists: &lists }.is_ok_fast(
+        WatermarkTest { config: &self.config, marks: &marks, lists: &lists }.is_ok_fast(
             0,
             highest,
             flags,

@@ -87,7 +87,7 @@ impl<'a> Pcp<'a> {
 
     #[inline(always)]
     fn deque(self, index: usize) -> PcpDeque<'a> {
-        PcpDeque::new(&self.state.lists[index], self.zone.pages)
+        PcpDeque::new(&self.state.lists[index], self.zone.pages())
     }
 
     /// Pages on all lists.
@@ -211,7 +211,7 @@ impl<'a> Pcp<'a> {
             while let Some((x, remembered)) = list.pop_back() {
                 set(&self.state.count, self.count().saturating_sub(1 << order));
                 let mt = if reread_types {
-                    zone.blocks.get(x)
+                    zone.blocks().get(x)
                 } else {
                     remembered_type(index % MIGRATE_PCPTYPES, remembered)
                 };
@@ -248,8 +248,8 @@ impl<'a> Pcp<'a> {
 /// uses the cpu.
 pub fn list_entries(zone: Zone<'_>, cpu: usize, index: usize) -> Vec<(PageIdx, MigrateType)> {
     let state = &zone.cpu_zones[cpu];
-    PcpDeque::new(&state.lists[index], zone.pages)
-        .entries(zone.pages.len() as usize)
+    PcpDeque::new(&state.lists[index], zone.pages())
+        .entries(zone.pages().len() as usize)
         .into_iter()
         .map(|(x, remembered)| (x, remembered_type(index % MIGRATE_PCPTYPES, remembered)))
         .collect()

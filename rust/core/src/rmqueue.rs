@@ -90,7 +90,7 @@ impl Zone<'_> {
             fallback_order: choice.order,
             alloc_migratetype: mt as u8,
             fallback_migratetype: choice.mt as u8,
-            change_ownership: self.blocks.get(x) == mt,
+            change_ownership: self.blocks().get(x) == mt,
         });
         true
     }
@@ -115,7 +115,7 @@ impl Zone<'_> {
     fn steal(self, cpu: &Cpu<'_>, x: PageIdx, mt: MigrateType, choice: &Fallback, flags: AllocFlags) {
         let buddy = self.buddy(cpu);
         let pageblock_order = self.config.pageblock_order;
-        let old = self.blocks.get(x);
+        let old = self.blocks().get(x);
         let mut whole = false;
         if old == HighAtomic {
             // Only the block itself.
@@ -151,8 +151,8 @@ impl Zone<'_> {
     /// Moves the free blocks of the pageblock of `x` to the lists of `mt`
     /// (`move_freepages_block`).
     pub fn move_freepages_block(self, cpu: &Cpu<'_>, x: PageIdx, mt: MigrateType) -> Moved {
-        let first = x & !(self.blocks.nr_pages() - 1);
-        let last = first + self.blocks.nr_pages() - 1;
+        let first = x & !(self.blocks().nr_pages() - 1);
+        let last = first + self.blocks().nr_pages() - 1;
         let start = if self.spans(self.pfn(first)) { first } else { x };
         if !self.spans(self.pfn(last)) {
             return Moved::default();
@@ -167,7 +167,7 @@ impl Zone<'_> {
         let boost = &self.shared.watermark_boost;
         let mut seen = boost.load(Relaxed); // ORDERING(R7)
         loop {
-            let Some(boosted) = sizing::boosted(self.config, factor as u32, managed, high, seen) else { return false };
+            let Some(boosted) = sizing::boosted(&self.config, factor as u32, managed, high, seen) else { return false };
             // ORDERING(R7)
             match boost.compare_exchange(seen, boosted, Relaxed, Relaxed) {
                 Ok(_) => return true,
@@ -191,7 +191,7 @@ impl Zone<'_> {
     pub fn reserve_highatomic(self, cpu: &Cpu<'_>, x: PageIdx) {
         let pageblock_nr_pages = self.config.pageblock_nr_pages();
         let max = self.managed() / 100 + pageblock_nr_pages;
-        if matches!(self.blocks.get(x), HighAtomic | Isolate | Cma) {
+        if matches!(self.blocks().get(x), HighAtomic | Isolate | Cma) {
             return;
         }
         let reserved = &self.shared.nr_reserved_highatomic;
@@ -221,7 +221,7 @@ impl Zone<'_> {
         }
         for order in 0..self.config.max_order {
             let Some(x) = self.first_block(order, HighAtomic) else { continue };
-            if self.blocks.get(x) == HighAtomic {
+            if self.blocks().get(x) == HighAtomic {
                 let mut seen = reserved.load(Relaxed); // ORDERING(R7)
                 // ORDERING(R7)
                 while let Err(now) =

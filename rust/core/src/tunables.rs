@@ -77,7 +77,7 @@ impl Zone<'_> {
         }
         put32(zone_high, high);
         put32(zone_batch, batch);
-        for state in self.cpu_zones {
+        for state in self.cpu_zones.iter() {
             put32(&state.high, high);
             put32(&state.batch, batch);
         }
@@ -202,7 +202,7 @@ impl PageAllocator {
         let nr_online = self.nr_online_cpus();
         for zone in self.zones() {
             let threshold = pcp_sizing::normal_threshold(self.config(), zone.managed(), nr_online);
-            for (state, cpu) in zone.cpu_zones.iter().zip(zone.cpus) {
+            for (state, cpu) in zone.cpu_zones.iter().zip(zone.cpus.iter()) {
                 // ORDERING(R7)
                 if cpu.online.load(Relaxed) != 0 {
                     state.stat_threshold.store(threshold as i32, Relaxed); // ORDERING(R8)
@@ -230,7 +230,7 @@ impl PageAllocator {
             } else {
                 pcp_sizing::normal_threshold(self.config(), zone.managed(), nr_online)
             };
-            for state in zone.cpu_zones {
+            for state in zone.cpu_zones.iter() {
                 state.stat_threshold.store(threshold as i32, Relaxed); // ORDERING(R7)
             }
         }

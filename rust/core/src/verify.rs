@@ -72,7 +72,7 @@ impl PageAllocator {
         let count = |what, found: i64, expected: i64| {
             Err(Violation { nid: zone.node(), zone: zone.index(), pfn: None, what, counts: Some((found, expected)) })
         };
-        let nr_pages = zone.pages.len();
+        let nr_pages = zone.pages().len();
         let mut seen = Seen(vec![0; nr_pages.div_ceil(64) as usize]);
         let mut nr_free = 0i64;
         let mut nr_isolated = 0i64;
@@ -117,7 +117,7 @@ impl PageAllocator {
             }
         }
         for x in 0..nr_pages {
-            let info = PageInfo::from_raw(zone.pages.page(x).info.load(Relaxed)); // ORDERING(R4)
+            let info = PageInfo::from_raw(zone.pages().page(x).info.load(Relaxed)); // ORDERING(R4)
             let fits = match info.kind() {
                 InfoKind::None => true,
                 InfoKind::Pcp => seen.0[x as usize / 64] >> (x % 64) & 1 == 1,

@@ -6,72 +6,107 @@ use crate::config::Config;
 use crate::cpu::Cpu;
 use crate::free_area::{FreeArea, MergeRule};
 use crate::free_list::FreeLists;
-use crate::page_array::PageArray;
+use crate::page_array::{PageArray, PageDesc};
 use crate::pageblock::Pageblocks;
-use crate::segment::{CpuSlot, CpuZone, Machine, ZoneShared};
-use crate::sync::Relaxed;
+use crate::segment::{CpuSlot, CpuZone, Machine, SharedRef, SharedSlice, ZoneShared};
+use crate::sync::{AtomicU8, Relaxed};
 use crate::trace::TraceSink;
-use crate::types::{MIGRATE_PCPTYPES, MigrateType, Pfn};
+use crate::types::{MIGRATE_PCPTYPES, MigrateType, Pfn, ZoneKind};
 use crate::word::PageIdx;
+use core::ops::Deref;
+use std::sync::Arc;
 
-/// Handle of one zone: cheap to copy, borrowed from the allocator.
-#[derive(Clone, Copy)]
-pub struct Zone<'a> {
+/// What a process keeps of one zone: places in the segment, and what never changes.
+#[derive(Debug)]
+pub struct ZoneParts {
     /// Number in the zone table.
     pub number: usize,
-    /// The zone's shared words.
-    pub shared: &'a ZoneShared,
-    /// Machine-wide tunables.
-    pub machine: &'a Machine,
     /// The configuration.
-    pub config: &'a Config,
-    /// The zone's parts of the per-cpu state, by cpu.
-    pub cpu_zones: &'a [CpuZone],
-    /// Cpu slots.
-    pub cpus: &'a [CpuSlot],
-    /// In-flight flags of the cpu slots.
-    pub in_flight: &'a [InFlightFlag],
-    /// The page array.
-    pub pages: PageArray<'a>,
-    /// Pageblock types.
-    pub blocks: Pageblocks<'a>,
+    pub config: Config,
     /// Pfn of page index 0.
     pub base_pfn: Pfn,
+    /// Zone index.
+    pub index: usize,
+    /// Node id.
+    pub node: u32,
+    /// The zone's kind.
+    pub kind: ZoneKind,
+    /// The zone's shared words.
+    pub shared: SharedRef<ZoneShared>,
+    /// Machine-wide tunables.
+    pub machine: SharedRef<Machine>,
+    /// The zone's parts of the per-cpu state, by cpu.
+    pub cpu_zones: SharedSlice<CpuZone>,
+    /// Cpu slots.
+    pub cpus: SharedSlice<CpuSlot>,
+    /// In-flight flags of the cpu slots.
+    pub in_flight: SharedSlice<InFlightFlag>,
+    /// Page descriptors.
+    pub page_descs: SharedSlice<PageDesc>,
+    /// Pageblock types from the pageblock of page index 0 on.
+    pub pageblocks: SharedSlice<AtomicU8>,
     /// Where trace events go.
-    pub trace: &'a TraceSink,
+    pub trace: Arc<TraceSink>,
+}
+
+/// Handle of one zone: one pointer, borrowed from the allocator.
+#[derive(Clone, Copy)]
+pub struct Zone<'a>(pub &'a ZoneParts);
+
+impl Deref for Zone<'_> {
+    type Target = ZoneParts;
+
+    #[inline(always)]
+    fn deref(&self) -> &ZoneParts {
+        self.0
+    }
 }
 
 impl<'a> Zone<'a> {
+    /// The page array.
+    #[inline(always)]
+    pub fn pages(self) -> PageArray<'a> {
+        PageArray::new(&self.0.page_descs)
+    }
+
+    /// Pageblock types.
+    #[inline(always)]
+    pub fn blocks(self) -> Pageblocks<'a> {
+        Pageblocks::new(&self.0.pageblocks, self.0.config.pageblock_order)
+    }
+
     /// The zone's buddy allocator, on behalf of a caller on `cpu`.
     #[inline(always)]
     pub fn buddy(self, cpu: &Cpu<'_>) -> Buddy<'a> {
-        self.buddy_with(cpu.is_leased().then(|| &self.in_flight[cpu.id()]))
+        self.buddy_with(cpu.is_leased().then(|| &self.0.in_flight[cpu.id()]))
     }
 
     /// The zone's buddy allocator for somebody who only looks.
+    #[inline(always)]
     pub fn view(self) -> Buddy<'a> {
         self.buddy_with(None)
     }
 
     #[inline(always)]
     fn buddy_with(self, own: Option<&'a InFlightFlag>) -> Buddy<'a> {
+        let parts = self.0;
         Buddy {
             area: FreeArea {
-                lists: FreeLists { lists: &self.shared.lists, pages: self.pages },
+                lists: FreeLists { lists: &parts.shared.lists, pages: self.pages() },
                 rule: MergeRule {
-                    top: self.config.max_order - 1,
-                    blocks: self.blocks,
-                    nr_isolated: &self.shared.nr_isolate_pageblock,
+                    top: parts.config.max_order - 1,
+                    blocks: self.blocks(),
+                    nr_isolated: &parts.shared.nr_isolate_pageblock,
                 },
             },
-            in_flight: InFlight { own, all: self.in_flight },
+            in_flight: InFlight { own, all: &parts.in_flight },
         }
     }
 
     /// The zone's part of a cpu's state.
     #[inline(always)]
     pub fn cpu_zone(self, cpu: &Cpu<'_>) -> &'a CpuZone {
-        &self.cpu_zones[cpu.id()]
+        &self.0.cpu_zones[cpu.id()]
     }
 
     /// Pfn of a page index.
@@ -83,20 +118,20 @@ impl<'a> Zone<'a> {
     /// Index of a pfn that lies in the zone's page array.
     #[inline(always)]
     pub fn idx(self, pfn: Pfn) -> PageIdx {
-        debug_assert!(pfn >= self.base_pfn && pfn - self.base_pfn < u64::from(self.pages.len()));
+        debug_assert!(pfn >= self.base_pfn && pfn - self.base_pfn < u64::from(self.pages().len()));
         (pfn - self.base_pfn) as PageIdx
     }
 
     /// Node id.
     #[inline(always)]
     pub fn node(self) -> u32 {
-        self.shared.node.load(Relaxed) // ORDERING(R1)
+        self.0.node
     }
 
     /// Zone index.
     #[inline(always)]
     pub fn index(self) -> usize {
-        self.shared.index.load(Relaxed) as usize // ORDERING(R1)
+        self.0.index
     }
 
     /// Pages handed to the allocator.
@@ -133,7 +168,7 @@ impl<'a> Zone<'a> {
     /// Sets a pageblock's type, subject to the grouping rule (`set_pageblock_migratetype`).
     pub fn set_pageblock_type(self, x: PageIdx, mt: MigrateType) {
         let mt = if self.mobility_disabled() && mt.index() < MIGRATE_PCPTYPES { MigrateType::Unmovable } else { mt };
-        self.blocks.set(x, mt);
+        self.blocks().set(x, mt);
     }
 
     /// Does list (order, mt) hold a block?

@@ -145,7 +145,18 @@ impl Segment {
     }
 
     /// The pageblock types from the pageblock of `base_pfn` on.
-    pub fn pageblocks_from(&self, base_pfn: u64, pageblock_order: u32) -> &[AtomicU8] {
-        self.pageblocks.get((base_pfn >> pageblock_order) as usize..).unwrap_or(&[])
+    pub fn pageblocks_from(&self, base_pfn: u64, pageblock_order: u32) -> Option<SharedSlice<AtomicU8>> {
+        self.pageblocks.part(usize::try_from(base_pfn >> pageblock_order).ok()?..self.pageblocks.len())
+    }
+
+    /// One zone's shared words.
+    pub fn zone(&self, number: usize) -> Option<SharedRef<ZoneShared>> {
+        self.zones.part(number..number + 1).and_then(SharedRef::first_of)
+    }
+
+    /// One zone's parts of the per-cpu state.
+    pub fn cpu_zones_of(&self, number: usize) -> Option<SharedSlice<CpuZone>> {
+        let nr_cpus = self.cpus.len();
+        self.cpu_zones.part(number * nr_cpus..(number + 1) * nr_cpus)
     }
 }

@@ -50,6 +50,23 @@ impl<T: Shared> SharedSlice<T> {
     }
 }
 
+impl<T: Shared> SharedSlice<T> {
+    /// The same table for another owner.
+    pub fn share(&self) -> Self {
+        SharedSlice { ptr: self.ptr, len: self.len, _map: self._map.clone() }
+    }
+
+    /// A part of the table, if the range lies inside.
+    pub fn part(&self, range: core::ops::Range<usize>) -> Option<Self> {
+        if range.start > range.end || range.end > self.len {
+            return None;
+        }
+        // SAFETY: the start is within the table or just behind it, hence within the mapping.
+        let ptr = unsafe { self.ptr.add(range.start) };
+        Some(SharedSlice { ptr, len: range.end - range.start, _map: self._map.clone() })
+    }
+}
+
 impl<T: Shared> Deref for SharedSlice<T> {
     type Target = [T];
 
@@ -69,7 +86,17 @@ pub struct SharedRef<T: Shared>(SharedSlice<T>);
 impl<T: Shared> SharedRef<T> {
     /// The first item of a table, if the mapping holds it.
     pub fn new(map: &Arc<Mapping>, table: Table) -> Option<Self> {
-        if table.len == 0 { None } else { SharedSlice::new(map, table).map(SharedRef) }
+        SharedSlice::new(map, table).and_then(Self::first_of)
+    }
+
+    /// The first item of a table, if there is one.
+    pub fn first_of(table: SharedSlice<T>) -> Option<Self> {
+        if table.is_empty() { None } else { Some(SharedRef(table)) }
+    }
+
+    /// The same item for another owner.
+    pub fn share(&self) -> Self {
+        SharedRef(self.0.share())
     }
 }
 
@@ -78,6 +105,8 @@ impl<T: Shared> Deref for SharedRef<T> {
 
     #[inline(always)]
     fn deref(&self) -> &T {
-        &self.0[0]
+        // SAFETY: `first_of` made sure that there is at least one item; the rest is as for
+        // `SharedSlice::deref`.
+        unsafe { self.0.ptr.as_ref() }
     }
 }
