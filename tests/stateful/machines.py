@@ -109,7 +109,7 @@ MACHINES = {
         Machine(
             "up-48M-order10",
             low(48 * MIB),
-            config=Config(smp=False, thp=False, numa=False, pageblock_order=10),
+            config=Config(smp=False, thp=False, numa=False, pageblock_order=10, max_numnodes=1),
         ),
         Machine("thp-order10-128M", low(128 * MIB), cpu_node=(0, 0), config=Config(pageblock_order=10)),
         Machine("1G-2cpu", low(1 * GIB), cpu_node=(0, 0)),

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from tests.model import PageAllocatorModel
 from tests.model.boot import memory_pfns
+from tests.model.gfp import GFP_BOOT_MASK
 from tests.model.isolation import has_unmovable_pages
 from tests.model.operations import Operations
 from tests.model.sizing import node_zones
@@ -22,6 +23,7 @@ from tests.model.state import digest, zone_state
 from .machines import MACHINES, Machine
 from .workload import Workload
 
+PAGES_PER_SECTION = 32768
 DIGEST_EVERY = 1000
 STATE_EVERY = 20000
 
@@ -136,11 +138,12 @@ class Recorder:
                 "watermark_scale_factor": self.tunables.watermark_scale_factor,
                 "watermark_boost_factor": memory.watermark_boost_factor,
                 "totalram_pages": sum(zone.managed for zone in self.model.zones),
-                "gfp_allowed_mask": self.model.gfp_allowed_mask,
+                "gfp_allowed_mask": GFP_BOOT_MASK if label == "boot" else self.model.gfp_allowed_mask,
             }
         )
         for zone in self.model.zones:
             record = {"t": "zstate", **zone_state(zone), "contiguous": 0}
+            record["blocks"] = self.mapped_blocks(record["blocks_start"], record["blocks"])
             if self.scenario not in ("isolate", "isolate-any"):
                 del record["nr_isolate_pageblock"]
             if label == "start" and not self.machine.early:
@@ -150,6 +153,19 @@ class Recorder:
             self.write(record)
         if self.scenario == "policy" and label != "boot":
             self.write_numastat()
+
+    def mapped_blocks(self, start: int, blocks: str) -> str:
+        """Pageblocks of sections without any memory have no memory map."""
+        sections = {
+            section
+            for first, end in self.machine.memory_spans
+            for section in range(first // PAGES_PER_SECTION, (end - 1) // PAGES_PER_SECTION + 1)
+        }
+        size = self.machine.config.pageblock_nr_pages
+        return "".join(
+            block if (start + number * size) // PAGES_PER_SECTION in sections else "."
+            for number, block in enumerate(blocks)
+        )
 
     def write_numastat(self) -> None:
         zones = [[zone.node, zone.index, *zone.counters.numa.values()] for zone in self.model.zones]

@@ -130,8 +130,9 @@ class Workload:
             op = self.random.choice(self.rare)()
             if op is not None:
                 return op
-        below = self.nr_allocated < phase.occupancy * self.nr_pages
-        if not self.blocks or self.random.random() < (0.58 if below else 0.40):
+        target = phase.occupancy * self.nr_pages
+        eager = 0.9 if self.nr_allocated < 0.7 * target else 0.56 if self.nr_allocated < target else 0.4
+        if not self.blocks or self.random.random() < eager:
             return self.alloc()
         return self.free(self.take_victim())
 
