@@ -4,12 +4,13 @@ use crate::config::Config;
 use crate::cpu::Cpu;
 use crate::error::BootError;
 use crate::gfp::{Gfp, GfpZoneTable};
+use crate::node::NodeParts;
 use crate::segment::{ImageError, MIXED, Machine, Segment};
 use crate::sync::Relaxed;
 use crate::trace::TraceSink;
-use crate::types::{MAX_NR_ZONES, MigrateType, Pfn, ZoneKind};
+use crate::types::{MigrateType, Pfn, ZoneKind};
 use crate::zone::{Zone, ZoneParts};
-use crate::zonelist::Entry;
+use crate::zonelist::Walk;
 use std::sync::Arc;
 
 /// Which cpu a call runs on.
@@ -29,15 +30,6 @@ struct Span {
     zone: usize,
 }
 
-/// A node's zonelists.
-#[derive(Debug)]
-pub(crate) struct NodeCache {
-    pub nid: u32,
-    pub fallback: Vec<Entry>,
-    pub thisnode: Vec<Entry>,
-    populated: [bool; MAX_NR_ZONES],
-}
-
 /// The page allocator of one machine.
 ///
 /// All methods take `&self` and may be called from any number of threads. Nothing blocks.
@@ -45,7 +37,7 @@ pub(crate) struct NodeCache {
 pub struct PageAllocator {
     pub(crate) segment: Segment,
     config: Config,
-    nodes: Vec<NodeCache>,
+    nodes: Vec<NodeParts>,
     node_position: [u8; 64],
     gfp_zones: GfpZoneTable,
     zones: Vec<ZoneParts>,
@@ -71,36 +63,7 @@ impl PageAllocator {
         for (position, node) in segment.nodes.iter().enumerate() {
             let nid = node.nid.load(Relaxed); // ORDERING(R1)
             *node_position.get_mut(nid as usize).ok_or(inconsistent)? = position as u8;
-            let list = |start: u32, len: u32| -> Option<Vec<Entry>> {
-                let range = start as usize..(start as usize).checked_add(len as usize)?;
-                let entries = segment.zonelists.get(range)?;
-                entries
-                    .iter()
-                    .map(|entry| {
-                        let number = entry.zone.load(Relaxed) as usize; // ORDERING(R1)
-                        let zone = segment.zones.get(number)?;
-                        let index = zone.index.load(Relaxed) as usize; // ORDERING(R1)
-                        let nid = zone.node.load(Relaxed); // ORDERING(R1)
-                        (index < config.nr_zones() && nid < 64).then_some(Entry { zone: number, index, nid })
-                    })
-                    .collect()
-            };
-            let fallback = list(node.fallback_start.load(Relaxed), node.fallback_len.load(Relaxed)); // ORDERING(R1)
-            let thisnode = list(node.thisnode_start.load(Relaxed), node.thisnode_len.load(Relaxed)); // ORDERING(R1)
-            let mut populated = [false; MAX_NR_ZONES];
-            for zone in segment.zones.iter() {
-                // ORDERING(R1)
-                if zone.node.load(Relaxed) == nid && zone.present.load(Relaxed) != 0 {
-                    // ORDERING(R1)
-                    *populated.get_mut(zone.index.load(Relaxed) as usize).ok_or(inconsistent)? = true;
-                }
-            }
-            nodes.push(NodeCache {
-                nid,
-                fallback: fallback.ok_or(inconsistent)?,
-                thisnode: thisnode.ok_or(inconsistent)?,
-                populated,
-            });
+            nodes.push(NodeParts::new(&segment, &config, node).ok_or(inconsistent)?);
         }
         if nodes.is_empty() || segment.cpus.is_empty() {
             return Err(inconsistent);
@@ -209,7 +172,7 @@ impl PageAllocator {
         self.nodes.len()
     }
 
-    pub(crate) fn nodes(&self) -> &[NodeCache] {
+    pub(crate) fn nodes(&self) -> &[NodeParts] {
         &self.nodes
     }
 
@@ -218,14 +181,8 @@ impl PageAllocator {
         self.node(nid).is_some()
     }
 
-    fn node(&self, nid: u32) -> Option<&NodeCache> {
+    fn node(&self, nid: u32) -> Option<&NodeParts> {
         self.nodes.get(usize::from(*self.node_position.get(nid as usize)?))
-    }
-
-    /// Does the node have memory in the zone with this index?
-    #[inline(always)]
-    pub(crate) fn is_populated(&self, nid: u32, index: usize) -> bool {
-        self.node(nid).is_some_and(|node| node.populated.get(index) == Some(&true))
     }
 
     /// Zone index of zone Normal.
@@ -233,11 +190,14 @@ impl PageAllocator {
         self.config.nr_zones() - 2
     }
 
-    /// The zonelist a request uses.
+    /// The zones a request may use, in order.
     #[inline(always)]
-    pub(crate) fn zonelist(&self, nid: u32, gfp: Gfp) -> &[Entry] {
-        let Some(node) = self.node(nid) else { return &[] };
-        if self.config.numa && gfp.contains(Gfp::THISNODE) { &node.thisnode } else { &node.fallback }
+    pub(crate) fn walk(&self, nid: u32, gfp: Gfp, nodemask: Option<u64>) -> Walk<'_> {
+        let highest = self.highest_zone(gfp);
+        let list = self
+            .node(nid)
+            .map(|node| if self.config.numa && gfp.contains(Gfp::THISNODE) { &node.thisnode } else { &node.fallback });
+        Walk { list: list.map_or(&[], |list| list.up_to(highest)), highest, nodemask }
     }
 
     /// Migratetype of a request (`gfp_migratetype`); both mobility bits count as none.
@@ -251,12 +211,6 @@ impl PageAllocator {
     #[inline(always)]
     pub(crate) fn highest_zone(&self, gfp: Gfp) -> usize {
         self.gfp_zones.highest_zone_index(gfp)
-    }
-
-    /// Does the node have memory in zone DMA32?
-    #[inline(always)]
-    pub(crate) fn has_dma32(&self, nid: u32) -> bool {
-        self.config.zone_index(ZoneKind::Dma32).is_some_and(|index| self.is_populated(nid, index))
     }
 
     /// Number of zones in the zone table.

@@ -7,7 +7,6 @@ use crate::pressure::Hooks;
 use crate::sync::Relaxed;
 use crate::types::Pfn;
 use crate::word::page_info::PageInfo;
-use crate::zonelist::Walk;
 
 /// A bulk request for single pages.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +62,7 @@ impl PageAllocator {
     ) -> Option<usize> {
         let gfp = Gfp(request.gfp.0 & self.machine().gfp_allowed_mask.load(Relaxed)); // ORDERING(R7)
         let mt = self.migratetype_of(gfp);
-        let walk =
-            Walk { list: self.zonelist(request.nid, gfp), highest: self.highest_zone(gfp), nodemask: request.nodemask };
+        let walk = self.walk(request.nid, gfp, request.nodemask);
         let (zone, preferred, flags) = self.bulk_zone(walk, gfp, mt, slots.len() as u64)?;
         let cpu = self.enter(cpu);
         let mut filled = start;

@@ -84,7 +84,7 @@ impl PageAllocator {
                 spanned: get64(&shared.spanned),
                 present: get64(&shared.present),
                 zones,
-                zonelists: Zonelists { fallback: to_refs(&cache.fallback), thisnode: to_refs(&cache.thisnode) },
+                zonelists: Zonelists { fallback: to_refs(&cache.fallback.all), thisnode: to_refs(&cache.thisnode.all) },
             }
         };
         let nids: Vec<u32> = self.nodes().iter().map(|node| node.nid).collect();

@@ -6,7 +6,7 @@
 use crate::free_list::FreeLists;
 use crate::pageblock::Pageblocks;
 use crate::sync::{AtomicU32, Bug, Relaxed, planted};
-use crate::types::{MAX_ORDER, MigrateType, NR_MIGRATETYPES};
+use crate::types::{MAX_ORDER, MIGRATE_PCPTYPES, MigrateType, NR_MIGRATETYPES};
 use crate::word::PageIdx;
 use crate::word::split_register::SplitRegister;
 
@@ -84,6 +84,15 @@ impl FreeArea<'_> {
     #[inline(always)]
     pub fn has(self, order: u32, mt: usize) -> bool {
         self.register(mt).has(order) || !self.lists.lists.list(order, mt).is_empty()
+    }
+
+    /// Is there a block of at least this order that an ordinary request could use?
+    #[inline(always)]
+    pub fn has_any_from(self, order: u32) -> bool {
+        (0..MIGRATE_PCPTYPES).any(|mt| self.register(mt).smallest_from(order).is_some())
+            || (order..self.rule.top + 1)
+                .rev()
+                .any(|k| (0..MIGRATE_PCPTYPES).any(|mt| !self.lists.lists.list(k, mt).is_empty()))
     }
 
     /// Is block (b, order) free, in whatever list or register?

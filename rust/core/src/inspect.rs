@@ -230,8 +230,8 @@ impl PageAllocator {
             cpus: cpus.filter(|(_, cpu)| cpu.node.load(Relaxed) == nid).map(|(id, _)| id).collect(),
             // ORDERING(R1)
             distance: self.node_ids().map(|other| shared.distance[other as usize].load(Relaxed)).collect(),
-            fallback: cache.fallback.iter().map(|entry| entry.zone).collect(),
-            thisnode: cache.thisnode.iter().map(|entry| entry.zone).collect(),
+            fallback: cache.fallback.all.iter().map(|entry| entry.zone).collect(),
+            thisnode: cache.thisnode.all.iter().map(|entry| entry.zone).collect(),
         })
     }
 

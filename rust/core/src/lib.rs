@@ -39,6 +39,8 @@ pub mod memblock;
 pub mod memparse;
 pub mod mempolicy;
 #[cfg(not(feature = "loom"))]
+mod node;
+#[cfg(not(feature = "loom"))]
 pub mod page_alloc;
 pub mod page_array;
 #[cfg(not(feature = "loom"))]
@@ -58,6 +60,8 @@ pub mod reclaim;
 pub mod rmqueue;
 #[cfg(not(feature = "loom"))]
 pub mod segment;
+#[cfg(not(feature = "loom"))]
+mod slow_path;
 pub mod state;
 pub mod sync;
 #[cfg(not(feature = "loom"))]

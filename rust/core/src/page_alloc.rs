@@ -2,27 +2,17 @@
 
 use crate::allocator::{CpuChoice, PageAllocator};
 use crate::cpu::Cpu;
-use crate::gfp::{AllocFlags, FastPathInputs, Gfp, TaskState};
-use crate::pressure::{CompactPriority, CompactResult, Hooks, PressureEvent, Request};
-use crate::reclaim;
+use crate::gfp::{AllocFlags, FastPathInputs, Gfp};
+use crate::pressure::Hooks;
 use crate::sync::Relaxed;
 use crate::trace::Event;
 use crate::types::{MigrateType, Pfn};
-use crate::watermark::{WMARK_HIGH, WMARK_LOW, WMARK_MIN, WatermarkTest, ZoneMarks};
+use crate::watermark::{WMARK_HIGH, WMARK_LOW, WatermarkTest, ZoneMarks};
 use crate::word::PageIdx;
 use crate::word::page_info::PageInfo;
 use crate::zone::Zone;
 use crate::zonelist::Walk;
 use core::fmt;
-
-/// Orders above this are "costly" (`PAGE_ALLOC_COSTLY_ORDER`).
-const COSTLY_ORDER: u32 = 3;
-/// Rounds without progress before reclaim gives up (`MAX_RECLAIM_RETRIES`).
-const MAX_RECLAIM_RETRIES: u32 = 16;
-/// Compaction rounds before its priority is raised (`MAX_COMPACT_RETRIES`).
-const MAX_COMPACT_RETRIES: u32 = 16;
-/// Rounds a NOFAIL request may go through without any hook making progress.
-const MAX_NOFAIL_ROUNDS: u32 = 64;
 
 /// Why no page was allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,11 +61,11 @@ pub(crate) struct Taken<'a> {
 
 /// Everything about a request that does not change while it is tried (`struct alloc_context`).
 #[derive(Clone, Copy)]
-struct Context<'a> {
-    cpu: CpuChoice,
-    order: u32,
-    migratetype: MigrateType,
-    walk: Walk<'a>,
+pub(crate) struct Context<'a> {
+    pub cpu: CpuChoice,
+    pub order: u32,
+    pub migratetype: MigrateType,
+    pub walk: Walk<'a>,
 }
 
 impl<'a> Zone<'a> {
@@ -92,8 +82,26 @@ impl<'a> Zone<'a> {
     }
 
     /// `zone_watermark_fast` with the mark that the flags select.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn watermark_fast(self, order: u32, highest: usize, flags: AllocFlags, gfp: Gfp) -> bool {
+        self.is_far_above_watermark(order, highest, flags) || self.watermark_fast_exact(order, highest, flags, gfp)
+    }
+
+    /// The common case of [`Self::watermark_fast`], for requests without privileges: true only if
+    /// the full test would say so.
+    #[inline(always)]
+    fn is_far_above_watermark(self, order: u32, highest: usize, flags: AllocFlags) -> bool {
+        let shared = &*self.shared;
+        let reserve = shared.lowmem_reserve[highest].load(Relaxed); // ORDERING(R7)
+        let highatomic = shared.nr_reserved_highatomic.load(Relaxed); // ORDERING(R7)
+        let cma = if self.config.cma { self.free_cma_approximate() as u64 } else { 0 };
+        let needed = self.watermark(flags.watermark_index()) + reserve + highatomic + cma + (1 << order) - 1;
+        self.free_pages_approximate() as u64 > needed && (order == 0 || self.view().area.has_any_from(order))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn watermark_fast_exact(self, order: u32, highest: usize, flags: AllocFlags, gfp: Gfp) -> bool {
         let lists = |o, mt| self.has_free(o, mt);
         WatermarkTest { config: &self.config, marks: &self.marks(), lists: &lists }.is_ok_fast(
             order,
@@ -140,12 +148,7 @@ impl PageAllocator {
             return Err(AllocError::OrderOutOfRange);
         }
         let gfp = Gfp(gfp.0 & self.machine().gfp_allowed_mask.load(Relaxed)); // ORDERING(R7)
-        let ctx = Context {
-            cpu,
-            order,
-            migratetype: self.migratetype_of(gfp),
-            walk: Walk { list: self.zonelist(nid, gfp), highest: self.highest_zone(gfp), nodemask },
-        };
+        let ctx = Context { cpu, order, migratetype: self.migratetype_of(gfp), walk: self.walk(nid, gfp, nodemask) };
         let flags = self.fast_path_flags(&ctx, gfp);
         let result = match self.get_page_from_freelist(&ctx, ctx.walk, gfp, flags, hooks) {
             Some(taken) => Ok(taken),
@@ -169,8 +172,8 @@ impl PageAllocator {
         let inputs = FastPathInputs {
             cma: config.cma,
             is_bound_by_cpuset: true,
-            preferred_zone: preferred.map(|entry| self.zone(entry.zone).kind()),
-            is_dma32_populated: preferred.is_some_and(|entry| self.has_dma32(entry.nid)),
+            preferred_zone: preferred.map(|entry| self.zone(entry.zone).kind),
+            is_dma32_populated: preferred.is_some_and(|entry| entry.has_dma32),
             zone_dma32: config.zone_dma32,
             nr_online_nodes: self.nr_online_nodes(),
         };
@@ -178,7 +181,8 @@ impl PageAllocator {
     }
 
     /// `get_page_from_freelist`: walks the zones, tests watermarks, takes a page and prepares it.
-    fn get_page_from_freelist<'a>(
+    #[inline]
+    pub(crate) fn get_page_from_freelist<'a>(
         &'a self,
         ctx: &Context<'_>,
         walk: Walk<'_>,
@@ -186,20 +190,20 @@ impl PageAllocator {
         flags: AllocFlags,
         hooks: &dyn Hooks,
     ) -> Option<Taken<'a>> {
-        let (taken, boosted) = {
+        let mut boosted = Vec::new();
+        let taken = {
             let cpu = self.enter(ctx.cpu);
-            self.walk_zones(&cpu, ctx, walk, gfp, flags)
+            self.walk_zones(&cpu, ctx, walk, gfp, flags, &mut boosted)
         };
-        // With the lease given back, because the hook may allocate.
-        for zone in boosted.into_iter().flatten() {
-            self.wake_kswapd_boosted(zone, hooks);
+        if !boosted.is_empty() {
+            // With the lease given back, because the hook may allocate.
+            boosted.into_iter().for_each(|number| self.wake_kswapd_boosted(self.zone(number), hooks));
         }
         taken
     }
 
-    /// The walk itself. Also the zones whose boosted flag it cleared, at most two of them are
-    /// reported.
-    #[inline]
+    /// The walk itself. Zones whose boosted flag it cleared are added to `boosted`.
+    #[inline(always)]
     fn walk_zones<'a>(
         &'a self,
         cpu: &Cpu<'_>,
@@ -207,9 +211,9 @@ impl PageAllocator {
         walk: Walk<'_>,
         gfp: Gfp,
         mut flags: AllocFlags,
-    ) -> (Option<Taken<'a>>, [Option<Zone<'a>>; 2]) {
-        let mut boosted = [None; 2];
-        let Some(preferred) = walk.preferred() else { return (None, boosted) };
+        boosted: &mut Vec<usize>,
+    ) -> Option<Taken<'a>> {
+        let preferred = walk.preferred()?;
         let order = ctx.order;
         'restart: loop {
             let no_fallback = flags.contains(AllocFlags::NOFRAGMENT);
@@ -226,7 +230,7 @@ impl PageAllocator {
                 if !zone.watermark_fast(order, walk.highest, flags, gfp) && !flags.contains(AllocFlags::NO_WATERMARKS) {
                     continue;
                 }
-                let taken = self.rmqueue(cpu, self.zone(preferred.zone), zone, ctx, flags, &mut boosted);
+                let taken = self.rmqueue(cpu, self.zone(preferred.zone), zone, ctx, flags, boosted);
                 let Some(x) = taken else { continue };
                 zone.view().set_info(
                     x,
@@ -235,25 +239,25 @@ impl PageAllocator {
                 if order > 0 && flags.contains(AllocFlags::HARDER) {
                     zone.reserve_highatomic(cpu, x);
                 }
-                return (Some(Taken { zone, x }), boosted);
+                return Some(Taken { zone, x });
             }
             if !no_fallback {
-                return (None, boosted);
+                return None;
             }
             flags = flags.without(AllocFlags::NOFRAGMENT);
         }
     }
 
     /// `rmqueue`: per-cpu lists or the zone, then counters and the boosted flag.
-    #[inline]
-    fn rmqueue<'a>(
-        &'a self,
+    #[inline(always)]
+    fn rmqueue(
+        &self,
         cpu: &Cpu<'_>,
         preferred: Zone<'_>,
-        zone: Zone<'a>,
+        zone: Zone<'_>,
         ctx: &Context<'_>,
         flags: AllocFlags,
-        boosted: &mut [Option<Zone<'a>>; 2],
+        boosted: &mut Vec<usize>,
     ) -> Option<PageIdx> {
         let (order, mt) = (ctx.order, ctx.migratetype);
         let through_pcp = zone.pcp_allowed_order(order)
@@ -281,10 +285,8 @@ impl PageAllocator {
             zone.count_numa_allocation(cpu, preferred, 1);
             Some(x)
         };
-        if zone.take_boosted_flag()
-            && let Some(free) = boosted.iter_mut().find(|slot| slot.is_none())
-        {
-            *free = Some(zone);
+        if zone.take_boosted_flag() {
+            boosted.push(zone.number);
         }
         taken
     }
@@ -318,324 +320,11 @@ impl PageAllocator {
         AllocFlags::fast_path(Gfp::NONE, mt, inputs)
     }
 
-    /// `__alloc_pages_slowpath`.
-    #[cold]
-    #[inline(never)]
-    fn slow_path<'a>(&'a self, ctx: &Context<'_>, gfp: Gfp, hooks: &dyn Hooks) -> Result<Taken<'a>, AllocError> {
-        let can_reclaim = gfp.contains(Gfp::DIRECT_RECLAIM);
-        // ATOMIC contradicts DIRECT_RECLAIM: it is dropped.
-        let gfp = gfp.in_slow_path();
-        let costly = ctx.order > COSTLY_ORDER;
-        let rt_task = self.machine().rt_task.load(Relaxed) != 0; // ORDERING(R7)
-        let mut walk = ctx.walk;
-        let request = Request { gfp, order: ctx.order, highest_zone: walk.highest, nodemask: walk.nodemask };
-        let mut flags = AllocFlags::slow_path(gfp, ctx.migratetype, self.config().cma, rt_task);
-        if walk.preferred().is_none() {
-            return self.no_page(ctx, walk, gfp, can_reclaim, hooks)?.ok_or(AllocError::NoMemory);
-        }
-        let wake = flags.contains(AllocFlags::KSWAPD);
-        if wake {
-            self.wake_all_kswapds(walk, request, hooks);
-        }
-        if let Some(taken) = self.get_page_from_freelist(ctx, walk, gfp, flags, hooks) {
-            return Ok(taken);
-        }
-        let task = TaskState { pf_memalloc: reclaim::is_memalloc(), ..TaskState::default() };
-        let reserves = AllocFlags::reserve_access(gfp, ctx.migratetype, self.config().cma, task);
-        let may_reclaim = can_reclaim && !task.pf_memalloc;
-        let mut retry = Retry::new();
-        if can_reclaim && reserves.is_none() && (costly || (ctx.order > 0 && ctx.migratetype != MigrateType::Movable)) {
-            let (result, page) = self.direct_compact(ctx, walk, gfp, flags, request, CompactPriority::Async, hooks);
-            if let Some(taken) = page {
-                return Ok(taken);
-            }
-            if costly && gfp.contains(Gfp::NORETRY) {
-                if matches!(result, CompactResult::Skipped | CompactResult::Deferred) {
-                    return self.no_page(ctx, walk, gfp, can_reclaim, hooks)?.ok_or(AllocError::NoMemory);
-                }
-                retry.priority = CompactPriority::Async;
-            }
-        }
-        let mut rounds = 0;
-        loop {
-            if flags.contains(AllocFlags::KSWAPD) {
-                self.wake_all_kswapds(walk, request, hooks);
-            }
-            if let Some(reserves) = reserves {
-                flags = reserves;
-            }
-            if !flags.contains(AllocFlags::CPUSET) || reserves.is_some() {
-                walk.nodemask = None;
-            }
-            if let Some(taken) = self.get_page_from_freelist(ctx, walk, gfp, flags, hooks) {
-                return Ok(taken);
-            }
-            let again = may_reclaim && {
-                let (outcome, page) = self.reclaim_round(ctx, walk, gfp, flags, request, &mut retry, hooks);
-                if let Some(taken) = page {
-                    return Ok(taken);
-                }
-                outcome
-            };
-            if again {
-                continue;
-            }
-            match self.no_page(ctx, walk, gfp, can_reclaim, hooks)? {
-                Some(taken) => return Ok(taken),
-                None if gfp.contains(Gfp::NOFAIL) && can_reclaim => {
-                    rounds += 1;
-                    if rounds > MAX_NOFAIL_ROUNDS {
-                        return Err(AllocError::WouldLoopForever);
-                    }
-                }
-                None => return Err(AllocError::NoMemory),
-            }
-        }
-    }
-
-    /// One round of reclaim, compaction and OOM; whether to try again, and maybe a page.
-    #[expect(clippy::too_many_arguments, reason = "the kernel's slow path shares all of these")]
-    fn reclaim_round<'a>(
-        &'a self,
-        ctx: &Context<'_>,
-        walk: Walk<'_>,
-        gfp: Gfp,
-        flags: AllocFlags,
-        request: Request,
-        retry: &mut Retry,
-        hooks: &dyn Hooks,
-    ) -> (bool, Option<Taken<'a>>) {
-        let costly = ctx.order > COSTLY_ORDER;
-        let progress = self.direct_reclaim(request, hooks);
-        if progress > 0 {
-            let mut page = self.get_page_from_freelist(ctx, walk, gfp, flags, hooks);
-            if page.is_none() {
-                self.unreserve_highatomic(ctx.cpu, walk, ctx.migratetype, false);
-                self.drain_all(None);
-                page = self.get_page_from_freelist(ctx, walk, gfp, flags, hooks);
-            }
-            if page.is_some() {
-                return (false, page);
-            }
-        }
-        let (result, page) = self.direct_compact(ctx, walk, gfp, flags, request, retry.priority, hooks);
-        if page.is_some() {
-            return (false, page);
-        }
-        if gfp.contains(Gfp::NORETRY) || (costly && !gfp.contains(Gfp::RETRY_MAYFAIL)) {
-            return (false, None);
-        }
-        if self.should_reclaim_retry(ctx, walk, flags, progress, retry, hooks)
-            || (progress > 0 && self.should_compact_retry(ctx, walk, flags, result, retry, hooks))
-        {
-            return (true, None);
-        }
-        // `__alloc_pages_may_oom`
-        let careful = (gfp | Gfp::HARDWALL).without(Gfp::DIRECT_RECLAIM);
-        let page = self.get_page_from_freelist(ctx, walk, careful, AllocFlags::WMARK_HIGH | AllocFlags::CPUSET, hooks);
-        if page.is_some() {
-            return (false, page);
-        }
-        let no_kill = costly
-            || gfp.contains(Gfp::RETRY_MAYFAIL)
-            || gfp.contains(Gfp::THISNODE)
-            || walk.highest < self.normal_zone_index();
-        if no_kill {
-            return (false, None);
-        }
-        hooks.event(PressureEvent::OutOfMemory(request));
-        if retry.oom_kills < MAX_RECLAIM_RETRIES && reclaim::as_memalloc(|| hooks.out_of_memory(request)) {
-            retry.oom_kills += 1;
-            retry.no_progress = 0;
-            return (true, None);
-        }
-        if gfp.contains(Gfp::NOFAIL) {
-            let page = self
-                .get_page_from_freelist(ctx, walk, gfp, AllocFlags::NO_WATERMARKS | AllocFlags::CPUSET, hooks)
-                .or_else(|| self.get_page_from_freelist(ctx, walk, gfp, AllocFlags::NO_WATERMARKS, hooks));
-            return (false, page);
-        }
-        (false, None)
-    }
-
-    /// The label "nopage": the last attempt of a NOFAIL request.
-    fn no_page<'a>(
-        &'a self,
-        ctx: &Context<'_>,
-        walk: Walk<'_>,
-        gfp: Gfp,
-        can_reclaim: bool,
-        hooks: &dyn Hooks,
-    ) -> Result<Option<Taken<'a>>, AllocError> {
-        if !gfp.contains(Gfp::NOFAIL) || !can_reclaim {
-            return Ok(None);
-        }
-        if walk.preferred().is_none() {
-            return Err(AllocError::WouldLoopForever);
-        }
-        Ok(self
-            .get_page_from_freelist(ctx, walk, gfp, AllocFlags::HARDER | AllocFlags::CPUSET, hooks)
-            .or_else(|| self.get_page_from_freelist(ctx, walk, gfp, AllocFlags::HARDER, hooks)))
-    }
-
-    /// `__alloc_pages_direct_compact`.
-    #[expect(clippy::too_many_arguments, reason = "the kernel's slow path shares all of these")]
-    fn direct_compact<'a>(
-        &'a self,
-        ctx: &Context<'_>,
-        walk: Walk<'_>,
-        gfp: Gfp,
-        flags: AllocFlags,
-        request: Request,
-        priority: CompactPriority,
-        hooks: &dyn Hooks,
-    ) -> (CompactResult, Option<Taken<'a>>) {
-        if ctx.order == 0 || !self.config().compaction || !gfp.contains(Gfp::IO) {
-            return (CompactResult::Skipped, None);
-        }
-        hooks.event(PressureEvent::DirectCompact(request, priority));
-        let result = reclaim::as_memalloc(|| hooks.compact(request, priority));
-        if result == CompactResult::Skipped {
-            return (result, None);
-        }
-        (result, self.get_page_from_freelist(ctx, walk, gfp, flags, hooks))
-    }
-
-    /// `should_reclaim_retry`.
-    fn should_reclaim_retry(
-        &self,
-        ctx: &Context<'_>,
-        walk: Walk<'_>,
-        flags: AllocFlags,
-        progress: u64,
-        retry: &mut Retry,
-        hooks: &dyn Hooks,
-    ) -> bool {
-        if progress > 0 && ctx.order <= COSTLY_ORDER {
-            retry.no_progress = 0;
-        } else {
-            retry.no_progress += 1;
-        }
-        if retry.no_progress > MAX_RECLAIM_RETRIES {
-            return self.unreserve_highatomic(ctx.cpu, walk, ctx.migratetype, true);
-        }
-        walk.zones().any(|entry| {
-            let zone = self.zone(entry.zone);
-            let reclaimable = hooks.reclaimable_pages(entry.nid, entry.index).min(i64::MAX as u64 / 2) as i64;
-            let available = reclaimable + zone.free_pages_snapshot();
-            zone.watermark_ok(ctx.order, zone.watermark(WMARK_MIN), walk.highest, flags, available)
-        })
-    }
-
-    /// `should_compact_retry`.
-    fn should_compact_retry(
-        &self,
-        ctx: &Context<'_>,
-        walk: Walk<'_>,
-        flags: AllocFlags,
-        result: CompactResult,
-        retry: &mut Retry,
-        hooks: &dyn Hooks,
-    ) -> bool {
-        let costly = ctx.order > COSTLY_ORDER;
-        if ctx.order == 0 {
-            return false;
-        }
-        if !self.config().compaction {
-            return !costly
-                && walk.zones().any(|entry| {
-                    let zone = self.zone(entry.zone);
-                    zone.watermark_ok(0, zone.watermark(WMARK_MIN), walk.highest, flags, zone.free_pages_approximate())
-                });
-        }
-        if result == CompactResult::Success {
-            retry.compaction += 1;
-        }
-        match result {
-            CompactResult::Skipped => return self.compaction_zonelist_suitable(ctx, walk, flags, hooks),
-            CompactResult::Complete
-            | CompactResult::Deferred
-            | CompactResult::Contended
-            | CompactResult::PartialSkipped => {}
-            _ => {
-                let max = if costly { MAX_COMPACT_RETRIES / 4 } else { MAX_COMPACT_RETRIES };
-                if retry.compaction <= max {
-                    return true;
-                }
-            }
-        }
-        let lowest = if costly { CompactPriority::SyncLight } else { CompactPriority::SyncFull };
-        if retry.priority > lowest {
-            retry.priority = match retry.priority {
-                CompactPriority::Async => CompactPriority::SyncLight,
-                _ => CompactPriority::SyncFull,
-            };
-            retry.compaction = 0;
-            return true;
-        }
-        false
-    }
-
-    /// `compaction_zonelist_suitable`.
-    fn compaction_zonelist_suitable(
-        &self,
-        ctx: &Context<'_>,
-        walk: Walk<'_>,
-        flags: AllocFlags,
-        hooks: &dyn Hooks,
-    ) -> bool {
-        walk.zones().any(|entry| {
-            let zone = self.zone(entry.zone);
-            let reclaimable = hooks.reclaimable_pages(entry.nid, entry.index).min(i64::MAX as u64 / 2) as i64;
-            let available = reclaimable / i64::from(ctx.order) + zone.free_pages_snapshot();
-            let mark = zone.watermark(flags.watermark_index());
-            if zone.watermark_ok(ctx.order, mark, walk.highest, flags, zone.free_pages_approximate()) {
-                return true;
-            }
-            let which = if ctx.order > COSTLY_ORDER { WMARK_LOW } else { WMARK_MIN };
-            let mark = zone.watermark(which) + (2 << ctx.order);
-            zone.watermark_ok(0, mark, walk.highest, AllocFlags::CMA, available)
-        })
-    }
-
-    /// `wake_all_kswapds`: once per run of entries of the same node.
-    fn wake_all_kswapds(&self, walk: Walk<'_>, request: Request, hooks: &dyn Hooks) {
-        let mut last = None;
-        for entry in walk.zones() {
-            if last != Some(entry.nid) {
-                self.wake_kswapd(self.zone(entry.zone), request, hooks);
-            }
-            last = Some(entry.nid);
-        }
-    }
-
-    /// `unreserve_highatomic_pageblock`: gives one pageblock back on behalf of a request.
-    pub(crate) fn unreserve_highatomic(&self, cpu: CpuChoice, walk: Walk<'_>, mt: MigrateType, force: bool) -> bool {
-        let cpu = self.enter(cpu);
-        walk.zones().any(|entry| self.zone(entry.zone).unreserve_highatomic(&cpu, mt, force))
-    }
-
     /// The same for a request given by its flags.
     pub fn unreserve_highatomic_pageblock(&self, cpu: CpuChoice, gfp: Gfp, nid: u32, force: bool) -> bool {
-        let walk = Walk { list: self.zonelist(nid, gfp), highest: self.highest_zone(gfp), nodemask: None };
+        let walk = self.walk(nid, gfp, None);
         self.unreserve_highatomic(cpu, walk, self.migratetype_of(gfp), force)
     }
 }
 
 const _: () = assert!(WMARK_HIGH == 2, "AllocFlags selects watermarks by number");
-
-/// What the slow path remembers between rounds.
-struct Retry {
-    no_progress: u32,
-    /// Calls of the OOM killer that claimed success; the kernel has no bound here, but a hook that
-    /// always claims success must not hang its caller.
-    oom_kills: u32,
-    compaction: u32,
-    priority: CompactPriority,
-}
-
-impl Retry {
-    fn new() -> Self {
-        Retry { no_progress: 0, oom_kills: 0, compaction: 0, priority: CompactPriority::SyncLight }
-    }
-}

@@ -169,7 +169,7 @@ impl PageAllocator {
     /// (`nr_free_buffer_pages`, seen from that node).
     fn nr_free_buffer_pages(&self, nid: u32) -> u64 {
         let normal = self.normal_zone_index();
-        let list = self.nodes().iter().find(|node| node.nid == nid).map_or(&[][..], |node| &node.fallback);
+        let list = self.nodes().iter().find(|node| node.nid == nid).map_or(&[][..], |node| &node.fallback.all);
         sizing::nr_free_buffer_pages(list.iter().filter(|entry| entry.index <= normal).map(|entry| {
             let zone = self.zone(entry.zone);
             (zone.managed(), zone.watermark(WMARK_HIGH))

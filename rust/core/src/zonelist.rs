@@ -9,14 +9,16 @@ pub struct Entry {
     pub index: usize,
     /// Node id.
     pub nid: u32,
+    /// The node has memory in zone DMA32.
+    pub has_dma32: bool,
 }
 
 /// The zones a request may use, in order.
 #[derive(Clone, Copy, Debug)]
 pub struct Walk<'a> {
-    /// The whole list.
+    /// The list's entries up to the highest zone index.
     pub list: &'a [Entry],
-    /// Highest zone index.
+    /// Highest zone index the request may use.
     pub highest: usize,
     /// Nodes allowed; `None` is all.
     pub nodemask: Option<u64>,
@@ -26,7 +28,7 @@ impl<'a> Walk<'a> {
     /// May the request use this entry?
     #[inline(always)]
     fn is_suitable(self, entry: &Entry) -> bool {
-        entry.index <= self.highest && self.nodemask.is_none_or(|mask| entry.nid < 64 && mask >> entry.nid & 1 == 1)
+        self.nodemask.is_none_or(|mask| mask >> (entry.nid & 63) & 1 == 1)
     }
 
     /// The preferred entry: the first suitable one.
