@@ -6,9 +6,9 @@ use pagebuddy_core::memblock::{FLAGS_ALL, Geometry, ListKind, Memblock};
 
 /// Parses a boot log, with any prefix before its lines (time stamps, syslog, quoting).
 ///
-/// * Memory: the e820 map, the firmware's or the one it was replaced by, with the kernel's later
-///   changes; without one, the "Early memory node ranges".
-/// * Nodes: the "Early memory node ranges", else the SRAT lines, else node 0 everywhere.
+/// * Memory and nodes: the "Early memory node ranges"; without them the e820 map, the firmware's or
+///   the one it was replaced by, with the kernel's later changes, and nodes from the SRAT lines, else
+///   node 0 everywhere.
 /// * Reserved: the initial ramdisk, ACPI tables, the crash kernel.
 /// * A log written with `memblock=debug` says more: every add, reserve, remove and free, and the
 ///   "MEMBLOCK configuration", which replaces all that came before it.
@@ -169,27 +169,17 @@ impl Log {
         Some((Span::new(base, last)?, rest))
     }
 
-    fn finish(self, geometry: Geometry) -> Result<Memblock, MapError> {
+    fn finish(mut self, geometry: Geometry) -> Result<Memblock, MapError> {
         let mut map = empty_map(geometry)?;
         self.check_dump()?;
-        if self.e820.is_empty() {
-            for (span, nid) in &self.node_ranges {
-                map.add_node(span.base, span.size(), Some(*nid), 0)?;
-            }
-        }
         for span in self.e820.usable() {
             map.add(span.base, span.size())?;
         }
         for event in &self.events {
             apply(&mut map, event)?;
         }
-        let nodes = if self.node_ranges.is_empty() { &self.srat } else { &self.node_ranges };
-        let dumped = self.events.iter().any(|event| matches!(event, Event::Dump));
-        for (span, nid) in nodes.iter().filter(|_| !dumped) {
-            map.set_node(span.base, span.size(), ListKind::Memory, Some(*nid))?;
-        }
-        for span in self.hotplug.iter().filter(|_| !dumped) {
-            map.mark_hotplug(span.base, span.size())?;
+        if !self.events.iter().any(|event| matches!(event, Event::Dump)) {
+            self.set_nodes(&mut map)?;
         }
         if map.memory().is_empty() {
             let message = "the log has no memory map: no BIOS-e820, node range or memblock=debug lines";
@@ -199,6 +189,29 @@ impl Log {
             map.set_node(0, u64::MAX, ListKind::Memory, Some(0))?;
         }
         Ok(map)
+    }
+
+    /// Nodes and hotpluggable memory. The node ranges are the whole memory list, in pages, as it was
+    /// when zones were set up: memory outside them is dropped (partial pages, at least).
+    fn set_nodes(&mut self, map: &mut Memblock) -> Result<(), MapError> {
+        self.node_ranges.sort_unstable_by_key(|(span, _)| span.base);
+        let mut end_of_nodes = 0;
+        for (span, nid) in &self.node_ranges {
+            map.remove(end_of_nodes, span.base.saturating_sub(end_of_nodes))?;
+            map.add_node(span.base, span.size(), Some(*nid), 0)?;
+            end_of_nodes = end_of_nodes.max(span.last.saturating_add(1));
+        }
+        if !self.node_ranges.is_empty() {
+            map.remove(end_of_nodes, u64::MAX)?;
+        }
+        let nodes = if self.node_ranges.is_empty() { &self.srat } else { &self.node_ranges };
+        for (span, nid) in nodes {
+            map.set_node(span.base, span.size(), ListKind::Memory, Some(*nid))?;
+        }
+        for span in &self.hotplug {
+            map.mark_hotplug(span.base, span.size())?;
+        }
+        Ok(())
     }
 
     /// Whether the last dump is complete.

@@ -35,10 +35,6 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
