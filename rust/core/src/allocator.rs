@@ -316,7 +316,10 @@ fn zone_parts(segment: &Segment, config: &Config, number: usize, trace: &Arc<Tra
     let index = shared.index.load(Relaxed) as usize; // ORDERING(R1)
     let node = shared.node.load(Relaxed); // ORDERING(R1)
     let kind = ZoneKind::from_index(shared.kind.load(Relaxed) as usize)?; // ORDERING(R1)
-    if index >= config.nr_zones() || node >= 64 {
+    let start_pfn = shared.start_pfn.load(Relaxed); // ORDERING(R1)
+    let end_pfn = start_pfn.checked_add(shared.spanned.load(Relaxed))?; // ORDERING(R1)
+    let array_end = base_pfn.checked_add(segment.pages.get(number)?.len() as u64)?;
+    if index >= config.nr_zones() || node >= 64 || start_pfn < base_pfn || end_pfn > array_end {
         return None;
     }
     Some(ZoneParts {

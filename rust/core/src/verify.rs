@@ -3,7 +3,7 @@
 use crate::allocator::PageAllocator;
 use crate::pcp;
 use crate::sync::Relaxed;
-use crate::types::{MIGRATE_PCPTYPES, MigrateType, Pfn};
+use crate::types::{MAX_ORDER, MIGRATE_PCPTYPES, MigrateType, Pfn};
 use crate::word::PageIdx;
 use crate::word::page_info::{InfoKind, PageInfo};
 use crate::zone::Zone;
@@ -72,6 +72,14 @@ impl PageAllocator {
         let count = |what, found: i64, expected: i64| {
             Err(Violation { nid: zone.node(), zone: zone.index(), pfn: None, what, counts: Some((found, expected)) })
         };
+        for mt in MigrateType::ALL {
+            let lists = &zone.shared.lists;
+            let no_order = lists.split.load(mt.index()).mask() >> zone.config.max_order != 0
+                || (zone.config.max_order..MAX_ORDER as u32).any(|order| !lists.list(order, mt.index()).is_empty());
+            if no_order {
+                return fail(None, "a free list of an order that does not exist is not empty");
+            }
+        }
         let nr_pages = zone.pages().len();
         let mut seen = Seen(vec![0; nr_pages.div_ceil(64) as usize]);
         let mut nr_free = 0i64;
