@@ -15,7 +15,9 @@ Op = list[Any]
 class Operations:
     """A machine that performs operations in the vocabulary of the recordings."""
 
-    def __init__(self, model: PageAllocatorModel, tunables: Tunables, *, policy_zone: int = 0, policy: bool = False):
+    def __init__(
+        self, model: PageAllocatorModel, tunables: Tunables, *, policy_zone: int = 0, policy: bool = False
+    ) -> None:
         """`policy`: exact allocations go through the policy of the cpu's task, too."""
         self.model = model
         self.tunables = tunables

@@ -102,7 +102,7 @@ def load_zone(memory: Memory, record: Record, nr_cpus: int) -> Zone:
         lists = zone.pcp[entry["cpu"]]
         lists.count, lists.high, lists.batch = entry["count"], entry["high"], entry["batch"]
         lists.free_factor = entry["free_factor"]
-        remembered = {pfn: migratetype for pfn, migratetype in entry["mt"]}
+        remembered = dict(entry["mt"])
         for index, pfns in enumerate(entry["lists"]):
             lists.lists[index].extend((pfn, remembered.get(pfn, index % 3)) for pfn in pfns)
     zone.pageset_high, zone.pageset_batch = record["pageset_high"], record["pageset_batch"]

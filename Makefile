@@ -1,0 +1,54 @@
+# Every check of the project. Each target makes its own virtual environment (.venv), builds the release wheel when the
+# sources changed, installs it and works with the installed wheel.
+
+PYTHON ?= $(shell sh tools/find_python.sh)
+VENV_PYTHON := $(CURDIR)/.venv/bin/python
+ENVIRONMENT = "$(PYTHON)" tools/environment.py
+CHECK_TOOLCHAIN = @sh tools/check_toolchain.sh "$(PYTHON)"
+# The binding crate holds no logic; its tests are the Python tests. (Its test binary would need a shared libpython.)
+CARGO_TEST = cargo test --locked --profile checked --workspace --exclude pagebuddy-py
+
+export PYO3_PYTHON := $(VENV_PYTHON)
+unexport PYTHONPATH PYTHONHOME
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint wheel docs bench soak clean
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Build, install and show what it does.
+	$(CHECK_TOOLCHAIN) rust
+	$(ENVIRONMENT) --wheel cli
+	.venv/bin/pagebuddy info
+
+test: ## Rust and Python tests, against the installed wheel; a few minutes.
+	$(CHECK_TOOLCHAIN) rust
+	$(ENVIRONMENT) --wheel cli test
+	$(CARGO_TEST)
+	$(VENV_PYTHON) -m pytest
+
+lint: ## Formatting, clippy, ruff, mypy, stubs, layers and orderings.
+	$(CHECK_TOOLCHAIN) rust rustfmt clippy
+	$(ENVIRONMENT) cli test lint
+	cargo fmt --all --check
+	$(VENV_PYTHON) -m ruff check
+	$(VENV_PYTHON) -m ruff format --check
+	$(VENV_PYTHON) -m mypy
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(ENVIRONMENT) --wheel cli test lint
+	$(VENV_PYTHON) -m mypy.stubtest pagebuddy
+
+wheel: ## Build the release wheel into dist/.
+	$(CHECK_TOOLCHAIN) rust
+	$(ENVIRONMENT) --wheel
+
+soak: ## The long forms of the tests; hours with many recordings.
+	$(CHECK_TOOLCHAIN) rust
+	$(ENVIRONMENT) --wheel cli test
+	PAGEBUDDY_SOAK=1 $(CARGO_TEST) -- --include-ignored
+	PAGEBUDDY_ALL_RECORDINGS=1 $(VENV_PYTHON) -m pytest --soak
+
+clean: ## Remove everything that was built.
+	rm -rf .venv dist site target .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find python tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
