@@ -298,3 +298,92 @@ fn unusable_topologies_are_refused() {
     refused(Topology { distance: vec![vec![10, 256], vec![20, 10]], ..nodes(2) });
     refused(Topology { distance: vec![vec![11, 20], vec![20, 10]], ..nodes(2) });
 }
+
+/// Pseudo-random numbers below a bound.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) % bound
+    }
+
+    /// Regions with gaps and odd bytes, on changing nodes and with changing flags.
+    fn memory(&mut self, nr_nodes: u64) -> Vec<Region> {
+        let mut base = self.below(1 << 14);
+        let nr_regions = 1 + self.below(12);
+        (0..nr_regions)
+            .map(|_| {
+                let scale = 12 + self.below(21);
+                let size = 1 + (self.below(1000) << scale) / 100 + self.below(3 * PAGE);
+                base += if self.below(2) == 0 { 0 } else { self.below(1000) << scale >> 9 };
+                let flags = [0, 0, 0, FLAG_HOTPLUG, FLAG_MIRROR, FLAG_NOMAP][self.below(6) as usize];
+                let region = Region { base, size, nid: Some(self.below(nr_nodes) as u32), flags };
+                base += size;
+                region
+            })
+            .collect()
+    }
+
+    fn core_size(&mut self) -> CoreSize {
+        match self.below(4) {
+            0 => CoreSize::Percent(self.below(101)),
+            1 => CoreSize::Pages(self.below(1 << 22)),
+            _ => CoreSize::None,
+        }
+    }
+}
+
+#[test]
+fn zones_and_descriptors_cover_random_maps_exactly() {
+    let mut numbers = Numbers(1);
+    let mut nr_planned = 0;
+    for _ in 0..4000 {
+        let nr_nodes = 1 + numbers.below(4);
+        let memory = numbers.memory(nr_nodes);
+        let config = Config {
+            kernelcore: numbers.core_size(),
+            movablecore: numbers.core_size(),
+            movable_node: numbers.below(4) == 0,
+            kernelcore_mirror: numbers.below(6) == 0,
+            zone_dma: numbers.below(4) != 0,
+            zone_dma32: numbers.below(4) != 0,
+            ..Config::default()
+        };
+        match plan(&config, &memory, &memory[..1], &nodes(nr_nodes as u32)) {
+            Ok(layout) => {
+                check_cover(&config, &layout);
+                nr_planned += 1;
+            }
+            Err(BootError::MemoryMap(_)) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    assert!(nr_planned > 3000, "{nr_planned}");
+}
+
+fn check_cover(config: &Config, layout: &Layout) {
+    assert!(layout.memmap.iter().all(|range| !range.pfns.is_empty()));
+    assert!(layout.memmap.windows(2).all(|pair| pair[0].pfns.end <= pair[1].pfns.start));
+    let present = |counts: &dyn Fn(ZoneRef) -> bool| -> u64 {
+        let memory = layout.memmap.iter().filter(|range| !range.is_hole && counts(range.zone));
+        memory.map(|range| range.pfns.nr_pages()).sum()
+    };
+    assert_eq!(present(&|_| true), layout.memory.iter().map(PfnRange::nr_pages).sum::<u64>());
+    for node in &layout.nodes {
+        for zone in &node.zones {
+            let pages = present(&|at| at == ZoneRef { node: node.nid, index: zone.index });
+            // What the rounding of zone Movable's start leaves to Normal is not counted as its own.
+            let is_exact = !config.kernelcore_mirror || config.movable_node;
+            assert!(zone.present == pages || (!is_exact && zone.present < pages), "{zone:?} {pages}");
+            assert!(zone.present <= zone.spanned && zone.provisional_managed <= zone.present);
+        }
+    }
+    for range in layout.memmap.iter().filter(|range| !range.is_hole) {
+        let zone = layout.zone(range.zone).unwrap();
+        assert!(zone.start_pfn <= range.pfns.start && range.pfns.end <= zone.end_pfn());
+    }
+    for list in layout.nodes.iter().map(|node| &node.fallback) {
+        assert_eq!(list.len(), layout.populated_zones().count());
+    }
+}
