@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::cpu::Cpu;
 use crate::error::BootError;
 use crate::gfp::{Gfp, GfpZoneTable};
+use crate::memblock::FLAG_MIRROR;
 use crate::node::NodeParts;
 use crate::segment::{ImageError, MIXED, Machine, Segment};
 use crate::sync::Relaxed;
@@ -111,8 +112,17 @@ impl PageAllocator {
                     end: end.min(range.end.load(Relaxed)),       // ORDERING(R1)
                     zone: number,
                 };
+                // With kernelcore=mirror the spans of Normal and Movable overlap: mirrored memory
+                // belongs to the one, all other memory to the other.
+                let mirrored = range.flags.load(Relaxed) & FLAG_MIRROR != 0; // ORDERING(R1)
+                let belongs = !self.config.kernelcore_mirror
+                    || match self.zones[number].kind {
+                        ZoneKind::Normal => mirrored,
+                        ZoneKind::Movable => !mirrored,
+                        ZoneKind::Dma | ZoneKind::Dma32 => true,
+                    };
                 // ORDERING(R1)
-                if zone.node.load(Relaxed) == nid && span.start < span.end {
+                if belongs && zone.node.load(Relaxed) == nid && span.start < span.end {
                     spans.push(span);
                 }
             }

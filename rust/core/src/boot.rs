@@ -30,7 +30,7 @@ impl PageAllocator {
             return Err(BootError::MemoryMap("memblock was handed over already"));
         }
         let layout = layout::plan(config, memblock.memory(), memblock.reserved(), topology)?;
-        let allocator = blueprint(config, topology, &layout, memblock.memory(), memblock.reserved()).build()?;
+        let allocator = blueprint(config, topology, &layout, memblock.memory()).build()?;
         allocator.set_boot_values();
         for range in &layout.movable_pageblocks {
             for block in range.start..range.end {
@@ -104,13 +104,7 @@ impl PageAllocator {
 }
 
 /// The segment of a planned machine.
-fn blueprint(
-    config: &Config,
-    topology: &Topology,
-    layout: &Layout,
-    memory: &[Region],
-    reserved: &[Region],
-) -> Blueprint {
+fn blueprint(config: &Config, topology: &Topology, layout: &Layout, memory: &[Region]) -> Blueprint {
     let to_ref = |at: &layout::ZoneRef| ZoneRef { nid: at.node, zone: at.index as u32 };
     let flags_of = |pfn: u64| {
         let addr = pfn << config.page_shift;
@@ -152,15 +146,10 @@ fn blueprint(
                 Range { start: range.start, end: range.end, nid: nid.unwrap_or(default_nid), flags }
             })
             .collect(),
-        reserved: reserved
+        reserved: layout
+            .reserved
             .iter()
-            .filter(|region| region.size != 0)
-            .map(|region| Range {
-                start: region.base >> config.page_shift,
-                end: region.end().div_ceil(config.page_size()),
-                nid: region.nid.unwrap_or(u32::MAX),
-                flags: region.flags,
-            })
+            .map(|range| Range { start: range.start, end: range.end, nid: u32::MAX, flags: 0 })
             .collect(),
         policy_zone: layout.policy_zone as u32,
         mobility_disabled: layout.page_group_by_mobility_disabled,

@@ -1,5 +1,6 @@
 //! Tests of whole machines through the core's public interface.
 
+mod boot;
 mod contiguous;
 mod frag;
 mod hotplug;
