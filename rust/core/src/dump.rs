@@ -65,8 +65,29 @@ impl PageAllocator {
             page_group_by_mobility_disabled: get32(&machine.mobility_disabled) != 0,
             rt_task: get32(&machine.rt_task) != 0,
             policy_zone: Some(get32(&machine.policy_zone)),
-            zones: self.zones().map(Zone::state).collect(),
+            zones: self.zones().map(|zone| self.zone_state(zone)).collect(),
         }
+    }
+
+    /// A zone's whole state, pageblocks without a memory map marked.
+    fn zone_state(&self, zone: Zone<'_>) -> ZoneState {
+        let mut state = zone.state();
+        // A section has a memory map, and with it pageblock types, if it holds any memory.
+        let section_shift = self.config().section_size_bits - self.config().page_shift;
+        let ranges = self.segment.memory.iter().map(|range| (get64(&range.start), get64(&range.end)));
+        let sections: Vec<_> = ranges
+            .filter(|(start, end)| start < end)
+            .map(|(start, end)| start >> section_shift..=(end - 1) >> section_shift)
+            .collect();
+        let block_shift = self.config().pageblock_order;
+        let first_block = state.blocks_start >> block_shift;
+        for (block, mt) in (first_block..).zip(&mut state.blocks) {
+            let section = block << block_shift >> section_shift;
+            if !sections.iter().any(|sections| sections.contains(&section)) {
+                *mt = None;
+            }
+        }
+        state
     }
 
     fn topology_state(&self) -> Topology {
@@ -84,7 +105,11 @@ impl PageAllocator {
                 spanned: get64(&shared.spanned),
                 present: get64(&shared.present),
                 zones,
-                zonelists: Zonelists { fallback: to_refs(&cache.fallback.all), thisnode: to_refs(&cache.thisnode.all) },
+                zonelists: Zonelists {
+                    fallback: to_refs(&cache.fallback.all),
+                    // Without NUMA there is one list per node.
+                    thisnode: if self.config().numa { to_refs(&cache.thisnode.all) } else { Vec::new() },
+                },
             }
         };
         let nids: Vec<u32> = self.nodes().iter().map(|node| node.nid).collect();

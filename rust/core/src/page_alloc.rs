@@ -4,6 +4,7 @@ use crate::allocator::{CpuChoice, PageAllocator};
 use crate::cpu::Cpu;
 use crate::gfp::{AllocFlags, FastPathInputs, Gfp};
 use crate::pressure::Hooks;
+use crate::state::ZONE_FLAG_RECLAIM_ACTIVE;
 use crate::sync::Relaxed;
 use crate::trace::Event;
 use crate::types::{MigrateType, Pfn};
@@ -324,6 +325,19 @@ impl PageAllocator {
     pub fn unreserve_highatomic_pageblock(&self, cpu: CpuChoice, gfp: Gfp, nid: u32, force: bool) -> bool {
         let walk = self.walk(nid, gfp, None);
         self.unreserve_highatomic(cpu, walk, self.migratetype_of(gfp), force)
+    }
+
+    /// Sets or clears a zone's reclaim-active flag, as kswapd does while it balances the node
+    /// (mm/vmscan.c, `set_reclaim_active`). False if there is no such zone.
+    pub fn set_reclaim_active(&self, nid: u32, zone_index: usize, active: bool) -> bool {
+        let Some(zone) = self.zone_at(nid, zone_index) else { return false };
+        let flags = &zone.shared.flags;
+        if active {
+            flags.fetch_or(ZONE_FLAG_RECLAIM_ACTIVE, Relaxed); // ORDERING(R7)
+        } else {
+            flags.fetch_and(!ZONE_FLAG_RECLAIM_ACTIVE, Relaxed); // ORDERING(R7)
+        }
+        true
     }
 }
 

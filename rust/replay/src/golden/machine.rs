@@ -1,10 +1,13 @@
 //! What a replay needs from an allocator.
 
-use super::op::Tunable;
 use super::recording::Recording;
 use pagebuddy_core::state::{MachineState, ZoneRef, ZoneState};
+use pagebuddy_core::tunables::Sysctl;
 use pagebuddy_core::types::{MigrateType, Pfn};
 use std::fmt::Display;
+
+/// What a machine answers that lacks a facility (`-ENOSYS`).
+const NO_SUCH_FACILITY: i32 = -38;
 
 /// An allocator that a recording can be replayed on.
 ///
@@ -44,8 +47,9 @@ pub trait Machine: Sized {
     /// Puts up to `n` single pages in front of an empty list (`__alloc_pages_bulk` with a list).
     fn bulk_list(&mut self, cpu: usize, gfp: u32, nid: u32, nodemask: Option<u64>, n: usize) -> Vec<Pfn>;
 
-    /// Allocates pages and gives the unused rest of the block back (`alloc_pages_exact`).
-    fn alloc_exact(&mut self, cpu: usize, gfp: u32, nr_pages: u64) -> Option<Pfn>;
+    /// Allocates pages under the policy of the CPU's task and gives the unused rest of the block
+    /// back (`alloc_pages_exact`); `nid` is the CPU's node.
+    fn alloc_exact(&mut self, cpu: usize, gfp: u32, nr_pages: u64, nid: u32) -> Option<Pfn>;
 
     /// Frees an exact allocation (`free_pages_exact`).
     fn free_exact(&mut self, cpu: usize, pfn: Pfn, nr_pages: u64) -> Result<(), Self::BadPage>;
@@ -63,26 +67,38 @@ pub trait Machine: Sized {
     fn unreserve_highatomic(&mut self, cpu: usize, gfp: u32, nid: u32, force: bool) -> bool;
 
     /// Sets or clears a zone's reclaim-active flag.
-    fn set_reclaim_active(&mut self, zone: ZoneRef, active: bool);
+    fn reclaim_active(&mut self, zone: ZoneRef, active: bool);
 
     /// Writes a tunable; the error is the kernel's, negative.
-    fn sysctl(&mut self, cpu: usize, tunable: Tunable, values: &[i32]) -> Result<(), i32>;
+    fn sysctl(&mut self, cpu: usize, tunable: Sysctl, values: &[i64]) -> Result<(), i32>;
 
     /// Sets the policy of the CPU's task (mm/mempolicy.c, `do_set_mempolicy`).
-    fn set_policy(&mut self, cpu: usize, mode: u32, flags: u32, nodes: u64) -> Result<(), i32>;
+    fn set_policy(&mut self, cpu: usize, mode: u32, flags: u32, nodes: u64) -> Result<(), i32> {
+        let _ = (cpu, mode, flags, nodes);
+        Err(NO_SUCH_FACILITY)
+    }
 
     /// Mode and nodes of the policy in force for the CPU's task.
-    fn policy(&self, cpu: usize) -> (u32, u64);
+    fn policy(&self, cpu: usize) -> (u32, u64) {
+        let _ = cpu;
+        (0, 0)
+    }
 
     /// The interleave position of the CPU's task (`il_prev`).
-    fn interleave_position(&self, cpu: usize) -> u32;
+    fn interleave_position(&self, cpu: usize) -> u32 {
+        let _ = cpu;
+        0
+    }
 
     /// Allocates a block under the policy of the CPU's task (`alloc_pages`).
-    fn alloc_policy(&mut self, cpu: usize, gfp: u32, order: u32) -> Option<Pfn>;
+    fn alloc_policy(&mut self, cpu: usize, gfp: u32, order: u32) -> Option<Pfn> {
+        let _ = (cpu, gfp, order);
+        None
+    }
 
     /// Isolates the pageblocks of a range (mm/page_isolation.c, `start_isolate_page_range`).
     fn isolate(&mut self, cpu: usize, start: Pfn, end: Pfn, mt: MigrateType) -> Result<(), i32>;
 
     /// Undoes an isolation (`undo_isolate_page_range`).
-    fn undo_isolate(&mut self, cpu: usize, start: Pfn, end: Pfn, mt: MigrateType);
+    fn undo_isolate(&mut self, cpu: usize, start: Pfn, end: Pfn, mt: MigrateType) -> Result<(), i32>;
 }

@@ -3,6 +3,7 @@
 pub mod boot_parameters;
 pub mod compare;
 pub mod digest;
+mod engine;
 pub mod machine;
 pub mod op;
 mod record;
@@ -12,6 +13,6 @@ mod scan;
 mod start;
 
 pub use machine::Machine;
-pub use op::{Op, Ops, Tunable};
+pub use op::{Op, Ops};
 pub use record::{PolicyInfo, RecordedTunables, RecordedZone};
 pub use recording::{Check, Expectation, Header, Mode, RecordedState, Recording, ZoneDigest};

@@ -1,6 +1,7 @@
 //! The operations of a recording in compact form, and how they are read.
 
 use super::scan::{ScanError, Scanner};
+use pagebuddy_core::tunables::Sysctl;
 use std::fmt;
 
 /// A pfn or "none": recordings hold pfns far below this.
@@ -13,43 +14,6 @@ pub const MAX_PFN: u32 = u32::MAX - 2;
 /// A list of pfns in [`Ops::pool`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListId(u32);
-
-/// A tunable under /proc/sys/vm that a recording writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tunable {
-    /// `min_free_kbytes`
-    MinFreeKbytes,
-    /// `watermark_scale_factor`
-    WatermarkScaleFactor,
-    /// `watermark_boost_factor`
-    WatermarkBoostFactor,
-    /// `lowmem_reserve_ratio`, one value per zone index
-    LowmemReserveRatio,
-    /// `percpu_pagelist_high_fraction`
-    PercpuPagelistHighFraction,
-}
-
-impl Tunable {
-    /// All of them.
-    pub const ALL: [Tunable; 5] = [
-        Tunable::MinFreeKbytes,
-        Tunable::WatermarkScaleFactor,
-        Tunable::WatermarkBoostFactor,
-        Tunable::LowmemReserveRatio,
-        Tunable::PercpuPagelistHighFraction,
-    ];
-
-    /// Name of the file.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Tunable::MinFreeKbytes => "min_free_kbytes",
-            Tunable::WatermarkScaleFactor => "watermark_scale_factor",
-            Tunable::WatermarkBoostFactor => "watermark_boost_factor",
-            Tunable::LowmemReserveRatio => "lowmem_reserve_ratio",
-            Tunable::PercpuPagelistHighFraction => "percpu_pagelist_high_fraction",
-        }
-    }
-}
 
 /// A recorded operation with its recorded result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +46,7 @@ pub enum Op {
     /// `r`: set or clear the zone's reclaim-active flag.
     ReclaimActive { nid: u8, zone: u8, active: bool },
     /// `y`: write a tunable.
-    Sysctl { cpu: u16, tunable: Tunable, values: ListId, ret: i32 },
+    Sysctl { cpu: u16, tunable: Sysctl, values: ListId, ret: i32 },
     /// `p`: set the memory policy of the CPU's task.
     SetPolicy { cpu: u16, mode: u8, flags: u16, nodes: u64, ret: i32, now: PolicyNow },
     /// `m`: allocate a block under the memory policy of the CPU's task.
@@ -300,14 +264,14 @@ impl Ops {
         let cpu = limits.cpu(scan)?;
         scan.comma()?;
         let name = scan.string()?;
-        let Some(tunable) = Tunable::ALL.into_iter().find(|tunable| tunable.name() == name) else {
+        let Some(tunable) = Sysctl::ALL.into_iter().find(|tunable| tunable.name() == name) else {
             return scan.error(format!("`{name}` is not a tunable of the page allocator"));
         };
         scan.comma()?;
         // The kernel parses an int and the bit pattern is kept.
         let values =
             self.push_list(scan, |scan| Ok(scan.int("value", i64::from(i32::MIN), i64::from(i32::MAX))? as u32))?;
-        let wanted = if tunable == Tunable::LowmemReserveRatio { limits.nr_zones } else { 1 };
+        let wanted = if tunable == Sysctl::LowmemReserveRatio { limits.nr_zones } else { 1 };
         if self.list(values).len() != wanted {
             return scan.error(format!("{name} takes {wanted} values"));
         }

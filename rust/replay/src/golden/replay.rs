@@ -220,7 +220,7 @@ impl<M: Machine> Replay<'_, M> {
             Op::Exact { cpu, nid, gfp, nr_pages, pfn } => {
                 let local = self.recording.header.cpu_node.get(usize::from(cpu)).copied();
                 expect("node of the cpu", local, Some(u32::from(nid)))?;
-                expect_pfn(pfn, machine.alloc_exact(cpu.into(), gfp, nr_pages.into()))
+                expect_pfn(pfn, machine.alloc_exact(cpu.into(), gfp, nr_pages.into(), nid.into()))
             }
             Op::FreeExact { cpu, pfn, nr_pages } => freed(machine.free_exact(cpu.into(), pfn.into(), nr_pages.into())),
             Op::Split { order, pfn, .. } => freed(machine.split(pfn.into(), order.into())),
@@ -235,11 +235,11 @@ impl<M: Machine> Replay<'_, M> {
                 expect("result", ret, machine.unreserve_highatomic(cpu.into(), gfp, nid.into(), force))
             }
             Op::ReclaimActive { nid, zone, active } => {
-                machine.set_reclaim_active(ZoneRef { nid: nid.into(), zone: zone.into() }, active);
+                machine.reclaim_active(ZoneRef { nid: nid.into(), zone: zone.into() }, active);
                 Ok(())
             }
             Op::Sysctl { cpu, tunable, values, ret } => {
-                let values: Vec<i32> = ops.list(values).iter().map(|value| *value as i32).collect();
+                let values: Vec<i64> = ops.list(values).iter().map(|value| i64::from(*value as i32)).collect();
                 expect("result", ret, errno(machine.sysctl(cpu.into(), tunable, &values)))
             }
             Op::SetPolicy { cpu, mode, flags, nodes, ret, now } => {
@@ -258,8 +258,7 @@ impl<M: Machine> Replay<'_, M> {
             }
             Op::UndoIsolate { cpu, mt, start, end } => {
                 let mt = migratetype(mt, &self.recording.header.config)?;
-                machine.undo_isolate(cpu.into(), start.into(), end.into(), mt);
-                Ok(())
+                expect("result", 0, errno(machine.undo_isolate(cpu.into(), start.into(), end.into(), mt)))
             }
         }
     }

@@ -2,9 +2,9 @@
 //! tells it to err.
 
 use super::*;
-use crate::golden::op::Tunable;
 use flate2::read::GzDecoder;
 use pagebuddy_core::state::{MachineState, ZoneState};
+use pagebuddy_core::tunables::Sysctl;
 use std::cell::Cell;
 use std::fs::File;
 use std::io::Read;
@@ -150,7 +150,7 @@ impl Machine for Echo {
         self.list(pfns)
     }
 
-    fn alloc_exact(&mut self, _: usize, _: u32, _: u64) -> Option<Pfn> {
+    fn alloc_exact(&mut self, _: usize, _: u32, _: u64, _: u32) -> Option<Pfn> {
         let Op::Exact { pfn, .. } = self.next() else { panic!("not an exact allocation") };
         self.result(pfn)
     }
@@ -176,11 +176,11 @@ impl Machine for Echo {
         ret != self.errs()
     }
 
-    fn set_reclaim_active(&mut self, _: ZoneRef, _: bool) {
+    fn reclaim_active(&mut self, _: ZoneRef, _: bool) {
         self.next();
     }
 
-    fn sysctl(&mut self, _: usize, _: Tunable, _: &[i32]) -> Result<(), i32> {
+    fn sysctl(&mut self, _: usize, _: Sysctl, _: &[i64]) -> Result<(), i32> {
         let Op::Sysctl { ret, .. } = self.next() else { panic!("not a sysctl") };
         if ret == 0 { Ok(()) } else { Err(ret) }
     }
@@ -210,8 +210,8 @@ impl Machine for Echo {
         self.freed().map_err(|_| -16)
     }
 
-    fn undo_isolate(&mut self, _: usize, _: Pfn, _: Pfn, _: MigrateType) {
-        self.next();
+    fn undo_isolate(&mut self, _: usize, _: Pfn, _: Pfn, _: MigrateType) -> Result<(), i32> {
+        self.freed().map_err(|_| -22)
     }
 }
 
