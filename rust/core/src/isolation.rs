@@ -121,10 +121,25 @@ impl Zone<'_> {
                 InfoKind::Offline => page += 1,
                 InfoKind::Allocated if info.is_movable() => page += 1 << info.order(),
                 InfoKind::None if info.is_movable() => page += 1,
-                InfoKind::Allocated | InfoKind::None => return true,
+                InfoKind::None => match self.block_in_use_around(page) {
+                    // Only the first page of a block that is not compound has references.
+                    Some((head, order)) if !view.info(head).is_compound() => page = head + (1 << order),
+                    Some((head, order)) if view.info(head).is_movable() => page = head + (1 << order),
+                    _ => return true,
+                },
+                InfoKind::Allocated => return true,
             }
         }
         false
+    }
+
+    /// The allocated block that contains a page which is not its first: first page and order.
+    fn block_in_use_around(self, x: PageIdx) -> Option<(PageIdx, u32)> {
+        (1..self.config.max_order).find_map(|order| {
+            let head = x & !((1 << order) - 1);
+            let info = self.view().info(head);
+            (matches!(info.kind(), InfoKind::Allocated) && info.order() >= order).then(|| (head, info.order()))
+        })
     }
 
     /// Order of the block on a per-cpu list that starts at `x`: found by looking through the lists.

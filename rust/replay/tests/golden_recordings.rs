@@ -19,19 +19,11 @@ fn run(recording: &Recording) -> Report {
     report.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Scenarios whose operations the engine has.
-fn is_covered(scenario: &str) -> bool {
-    scenario != "policy"
-}
-
 #[test]
 fn recordings_are_reproduced_completely() {
     let (mut nr_files, mut nr_ops, mut nr_states, mut nr_digests) = (0, 0, 0, 0);
     for path in common::recordings() {
         let recording = read(&path);
-        if !is_covered(&recording.header.scenario) {
-            continue;
-        }
         let report = run(&recording);
         assert!(report.is_exact(), "{report}");
         let is_scripted = recording.header.mode != Mode::Boot;

@@ -1,7 +1,7 @@
 //! Comparison of what was recorded with what a machine holds.
 
 use super::digest;
-use super::record::{RecordedTunables, RecordedZone};
+use super::record::{PolicyInfo, RecordedTunables, RecordedZone};
 use super::recording::{RecordedState, ZoneDigest};
 use pagebuddy_core::config::Config;
 use pagebuddy_core::state::{MachineState, NodeState, NumaEvents, PcpState, Tunables, ZoneRef, ZoneState, Zonelists};
@@ -247,6 +247,18 @@ pub fn compare_numa_events(recorded: &[(ZoneRef, NumaEvents)], actual: &MachineS
                 field(what("other"), &expected.other, &got.other)
             },
         )
+    };
+    compared().err()
+}
+
+/// The first difference between what policies see of the nodes and what was recorded; `actual` is
+/// the policy zone, the nodes with memory and those with memory below zone Movable.
+pub fn compare_policy_info(recorded: &PolicyInfo, actual: (Option<u32>, (u64, u64))) -> Option<Difference> {
+    let (policy_zone, (nodes, normal_nodes)) = actual;
+    let compared = || {
+        field("policy_zone", &Some(recorded.policy_zone), &policy_zone)?;
+        field("nodes with memory", &recorded.n_memory, &nodes)?;
+        field("nodes with memory below zone Movable", &recorded.n_normal_memory, &normal_nodes)
     };
     compared().err()
 }

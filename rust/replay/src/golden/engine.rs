@@ -9,6 +9,7 @@ use pagebuddy_core::gfp::Gfp;
 use pagebuddy_core::isolation::RangeError;
 use pagebuddy_core::layout;
 use pagebuddy_core::memblock::{Geometry, Memblock};
+use pagebuddy_core::mempolicy::PolicyMode;
 use pagebuddy_core::page_alloc::AllocRequest;
 use pagebuddy_core::pressure::NoHooks;
 use pagebuddy_core::state::{MachineState, ZoneRef, ZoneState};
@@ -89,8 +90,8 @@ impl Machine for PageAllocator {
         pfns
     }
 
-    fn alloc_exact(&mut self, cpu: usize, gfp: u32, nr_pages: u64, nid: u32) -> Option<Pfn> {
-        self.alloc_pages_exact(CpuChoice::Fixed(cpu), Gfp(gfp), nr_pages, nid, &NoHooks).ok()
+    fn alloc_exact(&mut self, cpu: usize, gfp: u32, nr_pages: u64) -> Option<Pfn> {
+        self.alloc_pages_exact(CpuChoice::Fixed(cpu), Gfp(gfp), nr_pages, None, &NoHooks).ok()
     }
 
     fn free_exact(&mut self, cpu: usize, pfn: Pfn, nr_pages: u64) -> Result<(), BadPage> {
@@ -120,6 +121,28 @@ impl Machine for PageAllocator {
 
     fn sysctl(&mut self, _cpu: usize, tunable: Sysctl, values: &[i64]) -> Result<(), i32> {
         self.write_sysctl(tunable, values).map_err(|_| -EINVAL)
+    }
+
+    fn set_policy(&mut self, cpu: usize, mode: u32, flags: u32, nodes: u64) -> Result<(), i32> {
+        let mode = PolicyMode::from_number(mode).ok_or(-EINVAL)?;
+        self.set_task_policy(cpu, mode, flags, nodes).map_err(|_| -EINVAL)
+    }
+
+    fn policy_nodes(&self) -> (u64, u64) {
+        (self.nodes_with_memory(), self.nodes_with_normal_memory())
+    }
+
+    fn policy(&self, cpu: usize) -> (u32, u64) {
+        let policy = self.task_policy(cpu).policy;
+        (policy.mode as u32, policy.nodes)
+    }
+
+    fn interleave_position(&self, cpu: usize) -> u32 {
+        self.task_policy(cpu).il_prev
+    }
+
+    fn alloc_policy(&mut self, cpu: usize, gfp: u32, order: u32) -> Option<Pfn> {
+        self.alloc_pages_task(CpuChoice::Fixed(cpu), Gfp(gfp), order, &NoHooks).ok()
     }
 
     fn isolate(&mut self, cpu: usize, start: Pfn, end: Pfn, mt: MigrateType) -> Result<(), i32> {

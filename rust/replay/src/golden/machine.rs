@@ -6,9 +6,6 @@ use pagebuddy_core::tunables::Sysctl;
 use pagebuddy_core::types::{MigrateType, Pfn};
 use std::fmt::Display;
 
-/// What a machine answers that lacks a facility (`-ENOSYS`).
-const NO_SUCH_FACILITY: i32 = -38;
-
 /// An allocator that a recording can be replayed on.
 ///
 /// Errors are only displayed: a replay stops at the first operation that does not do what was
@@ -48,8 +45,8 @@ pub trait Machine: Sized {
     fn bulk_list(&mut self, cpu: usize, gfp: u32, nid: u32, nodemask: Option<u64>, n: usize) -> Vec<Pfn>;
 
     /// Allocates pages under the policy of the CPU's task and gives the unused rest of the block
-    /// back (`alloc_pages_exact`); `nid` is the CPU's node.
-    fn alloc_exact(&mut self, cpu: usize, gfp: u32, nr_pages: u64, nid: u32) -> Option<Pfn>;
+    /// back (`alloc_pages_exact`).
+    fn alloc_exact(&mut self, cpu: usize, gfp: u32, nr_pages: u64) -> Option<Pfn>;
 
     /// Frees an exact allocation (`free_pages_exact`).
     fn free_exact(&mut self, cpu: usize, pfn: Pfn, nr_pages: u64) -> Result<(), Self::BadPage>;
@@ -73,28 +70,19 @@ pub trait Machine: Sized {
     fn sysctl(&mut self, cpu: usize, tunable: Sysctl, values: &[i64]) -> Result<(), i32>;
 
     /// Sets the policy of the CPU's task (mm/mempolicy.c, `do_set_mempolicy`).
-    fn set_policy(&mut self, cpu: usize, mode: u32, flags: u32, nodes: u64) -> Result<(), i32> {
-        let _ = (cpu, mode, flags, nodes);
-        Err(NO_SUCH_FACILITY)
-    }
+    fn set_policy(&mut self, cpu: usize, mode: u32, flags: u32, nodes: u64) -> Result<(), i32>;
+
+    /// Nodes with memory, and with memory below zone Movable, as policies see them.
+    fn policy_nodes(&self) -> (u64, u64);
 
     /// Mode and nodes of the policy in force for the CPU's task.
-    fn policy(&self, cpu: usize) -> (u32, u64) {
-        let _ = cpu;
-        (0, 0)
-    }
+    fn policy(&self, cpu: usize) -> (u32, u64);
 
     /// The interleave position of the CPU's task (`il_prev`).
-    fn interleave_position(&self, cpu: usize) -> u32 {
-        let _ = cpu;
-        0
-    }
+    fn interleave_position(&self, cpu: usize) -> u32;
 
     /// Allocates a block under the policy of the CPU's task (`alloc_pages`).
-    fn alloc_policy(&mut self, cpu: usize, gfp: u32, order: u32) -> Option<Pfn> {
-        let _ = (cpu, gfp, order);
-        None
-    }
+    fn alloc_policy(&mut self, cpu: usize, gfp: u32, order: u32) -> Option<Pfn>;
 
     /// Isolates the pageblocks of a range (mm/page_isolation.c, `start_isolate_page_range`).
     fn isolate(&mut self, cpu: usize, start: Pfn, end: Pfn, mt: MigrateType) -> Result<(), i32>;

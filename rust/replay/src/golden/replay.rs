@@ -74,6 +74,10 @@ impl<M: Machine> Replay<'_, M> {
         let booted = self.machine.dump();
         let nodes = compare::compare_nodes(&recording.nodes, &booted.topology.nodes)
             .or_else(|| compare::compare_nodes(&recording.late_nodes(), &booted.topology.nodes));
+        let nodes = nodes.or_else(|| {
+            let got = (booted.policy_zone, self.machine.policy_nodes());
+            compare::compare_policy_info(recording.policy_info.as_ref()?, got)
+        });
         let state = compare::compare_state(&recording.boot, &booted);
         self.report.states_matched += u64::from(nodes.is_none() && state.is_none());
         for (line, difference) in [(recording.nodes_line, nodes), (recording.boot.line, state)] {
@@ -220,7 +224,7 @@ impl<M: Machine> Replay<'_, M> {
             Op::Exact { cpu, nid, gfp, nr_pages, pfn } => {
                 let local = self.recording.header.cpu_node.get(usize::from(cpu)).copied();
                 expect("node of the cpu", local, Some(u32::from(nid)))?;
-                expect_pfn(pfn, machine.alloc_exact(cpu.into(), gfp, nr_pages.into(), nid.into()))
+                expect_pfn(pfn, machine.alloc_exact(cpu.into(), gfp, nr_pages.into()))
             }
             Op::FreeExact { cpu, pfn, nr_pages } => freed(machine.free_exact(cpu.into(), pfn.into(), nr_pages.into())),
             Op::Split { order, pfn, .. } => freed(machine.split(pfn.into(), order.into())),

@@ -101,7 +101,7 @@ impl Machine for Echo {
             gfp_allowed_mask: state.gfp_allowed_mask,
             page_group_by_mobility_disabled: state.page_group_by_mobility_disabled,
             rt_task: recording.header.rt_task,
-            policy_zone: None,
+            policy_zone: recording.policy_info.map(|info| info.policy_zone),
             zones: self.dump_lists(),
         }
     }
@@ -150,7 +150,7 @@ impl Machine for Echo {
         self.list(pfns)
     }
 
-    fn alloc_exact(&mut self, _: usize, _: u32, _: u64, _: u32) -> Option<Pfn> {
+    fn alloc_exact(&mut self, _: usize, _: u32, _: u64) -> Option<Pfn> {
         let Op::Exact { pfn, .. } = self.next() else { panic!("not an exact allocation") };
         self.result(pfn)
     }
@@ -188,6 +188,10 @@ impl Machine for Echo {
     fn set_policy(&mut self, _: usize, _: u32, _: u32, _: u64) -> Result<(), i32> {
         let Op::SetPolicy { ret, .. } = self.next() else { panic!("not a policy") };
         if ret == 0 { Ok(()) } else { Err(ret) }
+    }
+
+    fn policy_nodes(&self) -> (u64, u64) {
+        self.recording.policy_info.map_or((0, 0), |info| (info.n_memory, info.n_normal_memory))
     }
 
     fn policy(&self, _: usize) -> (u32, u64) {
