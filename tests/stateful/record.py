@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,11 +29,11 @@ DIGEST_EVERY = 1000
 STATE_EVERY = 20000
 
 
-def isolation_possible(model: PageAllocatorModel, start: int, end: int) -> bool:
+def isolation_possible(model: PageAllocatorModel, start: int, end: int, migratetype: int) -> bool:
     size = model.config.pageblock_nr_pages
     isolate = model.config.migrate_isolate
     return all(
-        model.memory.pageblock_type(pfn) != isolate and not has_unmovable_pages(model, pfn, 1)
+        model.memory.pageblock_type(pfn) != isolate and not has_unmovable_pages(model, pfn, migratetype)
         for pfn in range(start, end, size)
     )
 
@@ -144,7 +145,7 @@ class Recorder:
         for zone in self.model.zones:
             record = {"t": "zstate", **zone_state(zone), "contiguous": 0}
             record["blocks"] = self.mapped_blocks(record["blocks_start"], record["blocks"])
-            if self.scenario not in ("isolate", "isolate-any"):
+            if not self.scenario.startswith("isolate"):
                 del record["nr_isolate_pageblock"]
             if label == "start" and not self.machine.early:
                 record["lru"] = []
@@ -227,9 +228,8 @@ class Recorder:
             self.machine,
             self.seed,
             sum(zone.managed for zone in model.zones),
-            can_isolate=(lambda start, end: isolation_possible(model, start, end))
-            if self.scenario in ("isolate", "isolate-any")
-            else None,
+            can_isolate=partial(isolation_possible, model) if self.scenario.startswith("isolate") else None,
+            isolation_size=512 if self.scenario == "isolate-any" else 1024,
             with_policy=self.scenario == "policy",
             with_sysctl=self.scenario == "sysctl",
         )

@@ -15,6 +15,7 @@ from .record import record
 CASES = [(name, "soak") for name in MACHINES] + [
     ("isolation-128M-2cpu", "isolate"),
     ("isolation-cma-128M", "isolate"),
+    ("isolation-cma-128M", "isolate-any"),
     ("numa-4x64M-normal", "policy"),
     ("normal-192M-2cpu", "sysctl"),
 ]

@@ -69,7 +69,7 @@ class Phase:
 class Workload:
     """Chooses operations for one machine.
 
-    `can_isolate(start, end)` tells whether pageblocks could be isolated; without it none are.
+    `can_isolate(start, end, migratetype)` tells whether pageblocks could be isolated; without it none are.
     """
 
     def __init__(
@@ -78,12 +78,14 @@ class Workload:
         seed: int,
         nr_pages: int,
         *,
-        can_isolate: Callable[[int, int], bool] | None = None,
+        can_isolate: Callable[[int, int, int], bool] | None = None,
+        isolation_size: int = 1024,
         with_policy: bool = False,
         with_sysctl: bool = False,
         with_hints: bool = True,
     ) -> None:
-        """`with_hints`: also what reclaim would do, giving back reserves and marking zones."""
+        """`isolation_size`: isolated ranges are multiples of so many pages.
+        `with_hints`: also what reclaim would do, giving back reserves and marking zones."""
         self.random = random.Random(seed)
         self.machine = machine
         self.nr_cpus = len(machine.cpu_node)
@@ -93,6 +95,7 @@ class Workload:
         self.nr_allocated = 0
         self.isolated: list[tuple[int, int]] = []
         self.active_zones: set[tuple[int, int]] = set()
+        self.isolation_size = max(isolation_size, machine.config.pageblock_nr_pages)
         self.with_policy = with_policy
         self.rare: list[Callable[[], Op | None]] = [
             self.bulk, self.bulk_array, self.bulk_list, self.exact, self.split, self.free_referenced,
@@ -288,20 +291,30 @@ class Workload:
     def isolation(self) -> Op | None:
         if self.isolated and self.random.random() < 0.6:
             start, end = self.isolated.pop(self.random.randrange(len(self.isolated)))
-            return ["j", self.cpu(), start, end, 1]
+            return ["j", self.cpu(), start, end, self.isolation_type()]
         assert self.can_isolate is not None
         start, end = self.random.choice(self.machine.memory_spans)
-        size = max(1024, self.machine.config.pageblock_nr_pages)
+        size = self.isolation_size
         first, last = (start + size - 1) // size, end // size
         if first >= last:
             return None
         position = self.random.randrange(first, last)
         count = self.random.randrange(1, min(4, last - position) + 1)
         chosen = position * size, (position + count) * size
-        if not self.can_isolate(*chosen):
+        migratetype = self.isolation_type()
+        if not self.can_isolate(*chosen, migratetype) or any(self.cuts(pfn) for pfn in chosen):
             return None
         self.isolated.append(chosen)
-        return ["i", self.cpu(), *chosen, 1, 0]
+        return ["i", self.cpu(), *chosen, migratetype, 0]
+
+    def cuts(self, pfn: int) -> bool:
+        """Whether an outstanding block lies on both sides; pages behind the first have no reference of their own, so
+        that the kernel's scan does not see them."""
+        return any(block.pfn < pfn < block.pfn + block.size for block in self.blocks)
+
+    def isolation_type(self) -> int:
+        """Movable, and where there can be CMA pageblocks half of the time CMA: undoing with it makes such blocks."""
+        return 4 if self.machine.config.cma and self.random.random() < 0.5 else 1
 
     def set_policy(self) -> Op:
         mode = self.random.randrange(6)
