@@ -195,6 +195,8 @@ impl ZoneLoader<'_> {
             put64(word, n);
         }
         self.load_pageblocks(state)?;
+        let nr_cma = state.blocks.iter().filter(|mt| **mt == Some(MigrateType::Cma)).count() as u64;
+        put64(&shared.cma_pages, nr_cma << zone.config.pageblock_order);
         self.load_free_lists(state)?;
         for cpu_stat in &state.cpustat {
             let cpu_zone =
