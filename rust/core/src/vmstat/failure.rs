@@ -6,7 +6,6 @@ use crate::gfp::{AllocFlags, Gfp, TaskState};
 use crate::page_alloc::AllocRequest;
 use crate::reclaim;
 use crate::sync::Relaxed;
-use crate::zonelist::Walk;
 use core::fmt;
 
 /// What the kernel logs about a failed allocation, its call trace apart.
@@ -91,8 +90,7 @@ impl PageAllocator {
 
     /// Does the slow path go on without the request's nodemask?
     fn gives_up_nodemask(&self, request: AllocRequest, gfp: Gfp, pf_memalloc: bool) -> bool {
-        let walk =
-            Walk { list: self.zonelist(request.nid, gfp), highest: self.highest_zone(gfp), nodemask: request.nodemask };
+        let walk = self.walk(request.nid, gfp, request.nodemask);
         let (migratetype, cma) = (self.migratetype_of(gfp), self.config().cma);
         let flags = AllocFlags::slow_path(gfp, migratetype, cma, false);
         let reserves =
