@@ -49,7 +49,7 @@ def _rebuild(cls: type[PagebuddyError], args: tuple[object, ...], data: dict[str
     return error
 
 
-class AllocationFailed(PagebuddyError, MemoryError):  # noqa: N818 - the name is part of the interface
+class AllocationFailed(MemoryError, PagebuddyError):  # noqa: N818 - the name is part of the interface
     """No pages could be had for a request.
 
     Args:

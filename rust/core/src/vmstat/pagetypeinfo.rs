@@ -171,7 +171,7 @@ impl PageAllocator {
         }
         // The kernel takes the last zone of the last memory's node.
         let last_node = last.and_then(|number| self.zone_by_number(number)).map(Zone::node);
-        let last_zone = self.populated_zones().into_iter().filter(|other| Some(other.node()) == last_node).next_back();
+        let last_zone = self.populated_zones().into_iter().rfind(|other| Some(other.node()) == last_node);
         if last_zone.is_some_and(|last| last.number == zone.number) {
             ranges.push(hole_start..hole_start.next_multiple_of(section));
         }
