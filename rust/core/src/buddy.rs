@@ -5,7 +5,7 @@
 use crate::free_area::{FreeArea, Side};
 use crate::page_array::PageArray;
 use crate::pageblock::Pageblocks;
-use crate::sync::{Acquire, AtomicU32, Relaxed, Release, yield_now};
+use crate::sync::{Acquire, AtomicU32, Bug, Relaxed, Release, planted, yield_now};
 use crate::types::{MAX_ORDER, MigrateType};
 use crate::word::page_info::PageInfo;
 use crate::word::{NIL, PageIdx};
@@ -13,7 +13,10 @@ use crate::word::{NIL, PageIdx};
 /// How often a failing allocation lets other threads run while one of them has blocks in flight.
 const PATIENCE: u32 = 64;
 
-/// "I hold blocks that are in no list": one flag per cpu slot, on a cache line of its own.
+/// "I hold blocks that are in no list": one word per cpu slot, on a cache line of its own.
+///
+/// Odd while its owner has blocks in flight; every change adds one, so that two equal even values
+/// prove that the owner had nothing in flight in between.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub struct InFlightFlag(AtomicU32);
@@ -24,18 +27,30 @@ impl InFlightFlag {
         InFlightFlag(AtomicU32::new(0))
     }
 
+    /// Our own word: nobody else writes it while we hold the slot.
     #[inline(always)]
-    fn set(&self, value: u32) {
-        self.0.store(value, Release); // ORDERING(P5)
+    fn own_value(&self) -> u32 {
+        self.0.load(Relaxed) // ORDERING(P5)
     }
 
-    fn is_set(&self) -> bool {
-        self.0.load(Acquire) != 0 // ORDERING(P5)
+    /// ORDERING(P5): Release, who sees the new value sees the blocks that were put back before.
+    /// The other way round, who sees a block missing sees the odd value: the CAS that took it
+    /// releases the store before it.
+    #[inline(always)]
+    fn advance(&self) {
+        self.0.store(self.own_value().wrapping_add(1), Release); // ORDERING(P5)
     }
 
-    /// Forgets a flag left by a dead holder.
+    /// ORDERING(P5): Acquire, see [`Self::advance`].
+    fn value(&self) -> u32 {
+        self.0.load(Acquire) // ORDERING(P5)
+    }
+
+    /// Forgets what a dead holder had in flight.
     pub fn clear(&self) {
-        self.set(0);
+        if self.own_value() % 2 == 1 {
+            self.advance();
+        }
     }
 }
 
@@ -91,15 +106,17 @@ impl<'a> Buddy<'a> {
         self.pages().page(x).info.store(info.raw(), Relaxed); // ORDERING(R4)
     }
 
-    /// Runs `work` with our in-flight flag set.
+    /// Runs `work` with our in-flight flag set, so that nobody takes blocks that are in no list
+    /// for the moment for blocks that do not exist.
     #[inline(always)]
-    fn flagged<R>(self, work: impl FnOnce() -> R) -> R {
-        if let Some(own) = self.in_flight.own {
-            own.set(1);
+    pub fn flagged<R>(self, work: impl FnOnce() -> R) -> R {
+        let own = self.in_flight.own.filter(|own| own.own_value() % 2 == 0);
+        if let Some(own) = own {
+            own.advance();
         }
         let result = work();
-        if let Some(own) = self.in_flight.own {
-            own.set(0);
+        if let Some(own) = own {
+            own.advance();
         }
         result
     }
@@ -132,7 +149,7 @@ impl<'a> Buddy<'a> {
             if let Some(k) = in_register {
                 let below = register.mask() & ((1 << order) - 1);
                 if k != order && below != 0 {
-                    self.area.spill(mt, register, below);
+                    self.flagged(|| self.area.spill(mt, register, below));
                     continue 'again;
                 }
                 if split.cas(mt, register, register.take(k, order)).is_ok() {
@@ -146,16 +163,19 @@ impl<'a> Buddy<'a> {
         }
     }
 
-    /// Nothing was found. True: no linked block existed at one instant, and nobody who has blocks
-    /// in flight brought one within our patience.
+    /// Nothing was found. True if that may be the answer.
     ///
-    /// A stopped thread can hide the blocks of one split, merge or drain from others; patience is
-    /// bounded so that it cannot stop them.
+    /// If nobody had blocks in flight from before we looked until after, then blocks could only
+    /// be taken meanwhile, none be put back; so at the end of the look there was none. If somebody
+    /// always has, the answer is that no *linked* block existed at one instant. A stopped thread
+    /// can hide the blocks of one split, merge or drain that way; our patience is bounded so that
+    /// it cannot stop us.
     #[cold]
     #[inline(never)]
     fn may_fail(self, order: u32, mt: usize, patience: &mut u32) -> bool {
         let lists = self.area.lists.lists;
         let orders = order..self.area.rule.top + 1;
+        let quiet_before = self.quiet();
         let mut stamps = [0; MAX_ORDER];
         for k in orders.clone() {
             let (stamp, is_empty) = lists.list(k, mt).stamp();
@@ -167,20 +187,23 @@ impl<'a> Buddy<'a> {
         if lists.split.load(mt).smallest_from(order).is_some() {
             return false;
         }
-        if orders.clone().any(|k| lists.list(k, mt).stamp().0 != stamps[k as usize]) {
-            return false;
+        if planted(Bug::NoQuietCheck) || (quiet_before.is_some() && self.quiet() == quiet_before) {
+            return true;
         }
-        if *patience < PATIENCE && self.others_in_flight() {
+        if *patience < PATIENCE {
             *patience += 1;
             yield_now();
             return false;
         }
-        true
+        !orders.clone().any(|k| lists.list(k, mt).stamp().0 != stamps[k as usize])
     }
 
-    fn others_in_flight(self) -> bool {
-        let is_own = |flag: &InFlightFlag| self.in_flight.own.is_some_and(|own| core::ptr::eq(own, flag));
-        self.in_flight.all.iter().any(|flag| !is_own(flag) && flag.is_set())
+    /// If nobody has blocks in flight: a number that changes as soon as somebody has.
+    fn quiet(self) -> Option<u32> {
+        self.in_flight.all.iter().try_fold(0u32, |sum, flag| {
+            let value = flag.value();
+            (value % 2 == 0).then(|| sum.wrapping_add(value))
+        })
     }
 
     /// Frees a block we own to list type `mt` (`__free_one_page`, counters apart).
@@ -192,14 +215,14 @@ impl<'a> Buddy<'a> {
     /// Moves free block (x, order) to the back of list type `mt` (`move_to_free_list`). False if
     /// somebody else took it first.
     pub fn move_to_back(self, x: PageIdx, order: u32, mt: usize) -> bool {
-        // A pair that is free already stays a pair: the kernel does not merge in a move.
-        let paired = order < self.area.rule.top && self.area.is_free(x ^ (1 << order), order);
+        // A pair that is kept apart stays a pair: the kernel does not merge in a move.
+        let paired = self.area.is_kept_pair(x, order);
         self.flagged(|| {
             if self.area.take(x, order).is_none() {
                 return false;
             }
             self.area.push_back(x, order, mt);
-            if !paired {
+            if !paired && !planted(Bug::NoRecheckAfterMove) {
                 self.area.merge_missed_pair(x, order, mt);
             }
             true
@@ -227,7 +250,7 @@ impl<'a> Buddy<'a> {
     /// Moves every free block that starts in `start..=end` to the back of list type `mt`, in
     /// ascending order, and counts movable pages on the way (`move_freepages`).
     pub fn move_free_blocks(self, start: PageIdx, end: PageIdx, mt: usize) -> Moved {
-        self.area.spill_around(start);
+        self.flagged(|| self.area.spill_around(start));
         let mut moved = Moved::default();
         let mut x = start;
         while x <= end {

@@ -41,6 +41,13 @@ impl MergeRule<'_> {
         self.nr_isolated.load(Relaxed) != 0 // ORDERING(R3)
     }
 
+    /// May two buddies of this order both be free for good? Only isolation keeps such pairs apart,
+    /// and only from the pageblock order on.
+    #[inline(always)]
+    pub fn keeps_pairs(self, order: u32) -> bool {
+        (order >= self.blocks.order() && self.has_isolated()) || planted(Bug::EveryPairIsKept)
+    }
+
     /// Block (p, order), to be freed to list `mt`, may merge up to this order without asking again.
     #[inline(always)]
     fn limit(self, p: PageIdx, order: u32, mt: usize) -> u32 {
@@ -128,8 +135,8 @@ impl FreeArea<'_> {
     /// Moves the register's elements of `orders` to the fronts of their lists, where they belong.
     ///
     /// A buddy that is freed while its element is in neither place does not see it, so every
-    /// spilled block is checked again. A pair that was already free before is left as it was:
-    /// only isolation makes such pairs, and the kernel does not merge them here either.
+    /// spilled block is checked again. A pair that isolation kept apart is left as it was: the
+    /// kernel does not merge it here either.
     #[cold]
     #[inline(never)]
     pub fn spill(self, mt: usize, register: SplitRegister, orders: u32) {
@@ -139,12 +146,14 @@ impl FreeArea<'_> {
         };
         let mut paired = 0;
         each(&mut |o| {
-            let x = register.element(o);
-            if o + 1 < MAX_ORDER as u32 && self.is_free(x ^ (1 << o), o) {
+            if self.is_kept_pair(register.element(o), o) {
                 paired |= 1 << o;
             }
         });
-        if self.cas_register(mt, register, register.without(orders)).is_err() {
+        if planted(Bug::SpillLinksFirst) {
+            each(&mut |o| self.lists.push_front(register.element(o), o, mt));
+        }
+        if self.cas_register(mt, register, register.without(orders)).is_err() || planted(Bug::SpillLinksFirst) {
             return;
         }
         each(&mut |o| self.lists.push_front(register.element(o), o, mt));
@@ -180,6 +189,8 @@ impl FreeArea<'_> {
             let register = self.register(mt);
             if !register.is_empty() {
                 self.spill(mt, register, register.mask());
+            } else if planted(Bug::InstallOverwrites) {
+                return self.lists.lists.split.blind_store(mt, new);
             } else if self.cas_register(mt, register, new).is_ok() {
                 return;
             }
@@ -229,18 +240,17 @@ impl FreeArea<'_> {
     /// blocks free. Both claim the lower block first: the loser walks away, the winner goes on
     /// merging from there.
     pub fn put(self, mut p: PageIdx, mut order: u32, mut mt: usize, side: Side) {
-        let mut near = self.registers_near(p);
         loop {
             loop {
                 let limit = self.rule.limit(p, order, mt);
                 if order >= limit {
                     break;
                 }
-                let Some(merged) = self.merge_up(p, order, limit, near) else { break };
+                let Some(merged) = self.merge_up(p, order, limit) else { break };
                 order = merged;
                 p &= !((1 << order) - 1);
             }
-            if side == Side::Back || self.is_merge_likely(p, order, near) {
+            if side == Side::Back || self.is_merge_likely(p, order) {
                 self.push_back(p, order, mt);
             } else {
                 self.push_front(p, order, mt);
@@ -248,49 +258,34 @@ impl FreeArea<'_> {
             if planted(Bug::NoRecheck) {
                 return;
             }
-            let Some((lower, list)) = self.take_missed_pair(p, order, mt, near) else { return };
+            let Some((lower, list)) = self.take_missed_pair(p, order, mt) else { return };
             (p, mt) = (lower, list);
-            near = self.registers_near(p);
         }
     }
 
     /// Is the buddy of the parent block free as a whole, so that a merge is likely soon
     /// (`buddy_merge_likely`)?
     #[inline(always)]
-    fn is_merge_likely(self, p: PageIdx, order: u32, near: Near) -> bool {
+    fn is_merge_likely(self, p: PageIdx, order: u32) -> bool {
         order + 1 < self.rule.top && {
             let parent = p & !(1 << order);
-            self.is_free_near(parent ^ (2 << order), order + 1, near)
+            self.is_free(parent ^ (2 << order), order + 1)
         }
     }
 
-    /// The split registers that can hold a buddy of a block we own and are about to free.
-    ///
-    /// A register element that could merge with our block was left by the split of a larger block
-    /// around both, so it was in its register before we owned ours: a register without elements
-    /// around our block now has none later. (Elements can go away; every use looks again.)
+    /// Is the buddy of free block (x, order) free too, and was it isolation that kept the two from
+    /// merging? While anything is isolated, a pair that is about to be merged by somebody else can
+    /// look the same and then stays apart until one of the two is used.
     #[inline(always)]
-    fn registers_near(self, p: PageIdx) -> Near {
-        let block = self.rule.top;
-        let mut near = 0;
-        for mt in 0..NR_MIGRATETYPES {
-            let register = self.register(mt);
-            near |= u32::from(!register.is_empty() && register.base() >> block == p >> block) << mt;
-        }
-        Near(near)
-    }
-
-    /// [`Self::is_free`] for a buddy of a block we own.
-    #[inline(always)]
-    fn is_free_near(self, b: PageIdx, order: u32, near: Near) -> bool {
-        self.lists.is_free(b, order) || near.any(|mt| self.register(mt).contains(b, order))
+    pub fn is_kept_pair(self, x: PageIdx, order: u32) -> bool {
+        order < self.rule.top && self.rule.keeps_pairs(order) && self.is_free(x ^ (1 << order), order)
     }
 
     /// Two free buddies may have missed each other: merges them if they are still both free.
     #[cold]
     #[inline(never)]
     pub fn merge_missed_pair(self, x: PageIdx, order: u32, mt: usize) {
-        if let Some((lower, list)) = self.take_missed_pair(x, order, mt, Near::ALL) {
+        if let Some((lower, list)) = self.take_missed_pair(x, order, mt) {
             self.put(lower, order, list, Side::Likely);
         }
     }
@@ -298,9 +293,9 @@ impl FreeArea<'_> {
     /// If block (x, order) of list `mt` may merge with its buddy and both are free: takes the
     /// lower one of the two. Its page and list.
     #[inline(always)]
-    fn take_missed_pair(self, x: PageIdx, order: u32, mt: usize, near: Near) -> Option<(PageIdx, usize)> {
+    fn take_missed_pair(self, x: PageIdx, order: u32, mt: usize) -> Option<(PageIdx, usize)> {
         let buddy = x ^ (1 << order);
-        if order >= self.rule.top || !self.is_free_near(buddy, order, near) || self.rule.limit(x, order, mt) <= order {
+        if order >= self.rule.top || !self.is_free(buddy, order) || self.rule.limit(x, order, mt) <= order {
             return None;
         }
         let first = if planted(Bug::RecheckUpperFirst) { x.max(buddy) } else { x.min(buddy) };
@@ -310,21 +305,8 @@ impl FreeArea<'_> {
     /// One merge step for block (p, order) that we own: takes its buddy, or the whole run of
     /// buddies that one split register holds, up to order `limit`. The new order, if any.
     #[inline(always)]
-    fn merge_up(self, p: PageIdx, order: u32, limit: u32, near: Near) -> Option<u32> {
-        if near.0 != 0
-            && let Some(merged) = self.merge_into_register(p, order, limit, near)
-        {
-            return Some(merged);
-        }
-        let buddy = p ^ (1 << order);
-        let frozen = self.lists.claim(buddy, order)?;
-        self.lists.detach(buddy, frozen);
-        Some(order + 1)
-    }
-
-    /// The part of [`Self::merge_up`] that looks at split registers.
-    fn merge_into_register(self, p: PageIdx, order: u32, limit: u32, near: Near) -> Option<u32> {
-        near.find_map(|mt| {
+    pub fn merge_up(self, p: PageIdx, order: u32, limit: u32) -> Option<u32> {
+        for mt in 0..NR_MIGRATETYPES {
             let mut register = self.register(mt);
             while register.has_buddy_of(p, order) {
                 let run = register.run_from(order, limit);
@@ -338,33 +320,10 @@ impl FreeArea<'_> {
                     Err(seen) => register = seen,
                 }
             }
-            None
-        })
-    }
-}
-
-/// A set of migratetypes whose split registers have elements near a block.
-#[derive(Clone, Copy)]
-struct Near(u32);
-
-impl Near {
-    /// All of them.
-    const ALL: Near = Near((1 << NR_MIGRATETYPES) - 1);
-
-    #[inline(always)]
-    fn find_map<R>(self, mut look: impl FnMut(usize) -> Option<R>) -> Option<R> {
-        let mut rest = self.0;
-        while rest != 0 {
-            if let Some(found) = look(rest.trailing_zeros() as usize) {
-                return Some(found);
-            }
-            rest &= rest - 1;
         }
-        None
-    }
-
-    #[inline(always)]
-    fn any(self, mut holds: impl FnMut(usize) -> bool) -> bool {
-        self.find_map(|mt| holds(mt).then_some(())).is_some()
+        let buddy = p ^ (1 << order);
+        let frozen = self.lists.claim(buddy, order)?;
+        self.lists.detach(buddy, frozen);
+        Some(order + 1)
     }
 }

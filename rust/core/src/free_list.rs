@@ -57,7 +57,7 @@ impl List {
     /// ORDERING(P1): AcqRel, publishes the new first page's word and everything seen before.
     #[inline(always)]
     fn cas_head(&self, old: ListHead, new: ListHead) -> Result<(), ListHead> {
-        // ORDERING(P1, S2)
+        // ORDERING(P1)
         match self.head.compare_exchange(old.raw(), new.raw(), AcqRel, Acquire) {
             Ok(_) => Ok(()),
             Err(seen) => Err(ListHead::from_raw(seen)),
@@ -269,12 +269,17 @@ impl<'a> FreeLists<'a> {
         self.set_prev_hint(x, AT_HEAD);
         let published = loop {
             let word = self.published(owned, order, mt, head.first());
-            self.store_word(x, word);
+            if !planted(Bug::LinkBeforeWord) {
+                self.store_word(x, word);
+            }
             match list.cas_head(head, self.new_head(head, x)) {
                 Ok(()) => break word,
                 Err(seen) => head = seen,
             }
         };
+        if planted(Bug::LinkBeforeWord) {
+            self.store_word(x, published);
+        }
         if head.is_empty() {
             list.tail.store(x, Relaxed); // ORDERING(R2)
         } else {
@@ -332,7 +337,7 @@ impl<'a> FreeLists<'a> {
                 return Some((cur, word));
             }
             let next_word = self.word(next);
-            if self.word(cur) != word {
+            if self.word(cur) != word && !planted(Bug::NoTailValidation) {
                 continue;
             }
             // cur did not change in between, so next was linked behind it when its word was read.
@@ -362,7 +367,7 @@ impl<'a> FreeLists<'a> {
 
     /// FREE to CLAIMED: takes block (b, order) from whatever list it is in and freezes its link.
     #[inline(always)]
-    pub fn claim(self, b: PageIdx, order: u32) -> Option<PageWord> {
+    pub fn claim(self, b: PageIdx, mut order: u32) -> Option<PageWord> {
         let desc = self.pages.get(b)?;
         let mut word = PageWord::from_raw(desc.word.load(SeqCst)); // ORDERING(S1)
         while word.is_free_of_order(order) {
@@ -371,6 +376,9 @@ impl<'a> FreeLists<'a> {
                 Ok(_) => return Some(word.claim()),
                 Err(seen) => word = PageWord::from_raw(seen),
             }
+            if planted(Bug::ClaimAnyOrder) {
+                order = word.order();
+            }
         }
         None
     }
@@ -378,7 +386,10 @@ impl<'a> FreeLists<'a> {
     /// Unlinks a block we claimed if that is cheap, else leaves a zombie (L stays set).
     #[inline(always)]
     pub fn detach(self, x: PageIdx, frozen: PageWord) {
-        if !forced_zombie() && self.try_unlink(x, frozen) {
+        if planted(Bug::UnlinkedBeforeUnlink) {
+            self.store_word(x, frozen.unlinked());
+        }
+        if !forced_zombie() && (self.try_unlink(x, frozen) || planted(Bug::DetachUnproved)) {
             self.store_word(x, frozen.unlinked());
         } else {
             self.leave(x);
@@ -439,10 +450,13 @@ impl<'a> FreeLists<'a> {
         let top = head.first();
         if word.kind() == Kind::Pend {
             // The head is unchanged, so the page was linked when its word was read.
-            if list.head() == head {
+            if !planted(Bug::NoHelpForPush) && (list.head() == head || planted(Bug::HelpWithoutHead)) {
                 self.promote(top, word);
             }
-        } else if word.is_frozen() && word.is_linked() && list.cas_head(head, self.new_head(head, word.next())).is_ok()
+        } else if !planted(Bug::NoHelpForRemoval)
+            && word.is_frozen()
+            && word.is_linked()
+            && list.cas_head(head, self.new_head(head, word.next())).is_ok()
         {
             self.fix_hints(top, word, AT_HEAD);
             self.clear_linked(top, word);
@@ -500,7 +514,8 @@ impl<'a> FreeLists<'a> {
                 }
             } else {
                 let word = self.word(prev);
-                if word.is_free_in(order, mt) && word.next() == x {
+                let is_linked = word.is_free_in(order, mt) || planted(Bug::UnlinkThroughAnyPrev);
+                if is_linked && word.next() == x {
                     if self.cas_word(prev, word, self.relinked(word, next)) {
                         self.fix_hints(x, frozen, prev);
                         return true;
@@ -597,7 +612,7 @@ impl<'a> FreeLists<'a> {
             if !word.is_linked() {
                 return word;
             }
-            if !self.try_unlink(x, word) && self.word(x).is_linked() {
+            if !self.try_unlink(x, word) && self.word(x).is_linked() && !planted(Bug::ResolveUnproved) {
                 let _proof = self.walk(word.order(), word.mt(), x, usize::MAX);
             }
             self.clear_linked(x, word);

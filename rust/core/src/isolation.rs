@@ -302,30 +302,32 @@ impl PageAllocator {
         let page = zone.idx(pfn);
         let cpu = self.enter(cpu);
         let buddy = zone.buddy(&cpu);
-        loop {
-            let Some((head, order)) = buddy.free_block_of(page) else { return false };
-            if buddy.area.take(head, order).is_none() {
-                continue;
-            }
-            let mt = zone.blocks().get(head);
-            let mut first = head;
-            for k in (0..order).rev() {
-                let upper = first + (1 << k);
-                let other = if page >= upper { first } else { upper };
-                if page >= upper {
-                    first = upper;
+        buddy.flagged(|| {
+            loop {
+                let Some((head, order)) = buddy.free_block_of(page) else { return false };
+                if buddy.area.take(head, order).is_none() {
+                    continue;
                 }
-                buddy.area.push_front(other, k, mt.index());
-            }
-            buddy.set_info(page, PageInfo::offline());
-            if mt != MigrateType::Isolate {
-                zone.mod_free_pages(&cpu, -1);
-                if mt == MigrateType::Cma {
-                    zone.mod_free_cma(&cpu, -1);
+                let mt = zone.blocks().get(head);
+                let mut first = head;
+                for k in (0..order).rev() {
+                    let upper = first + (1 << k);
+                    let other = if page >= upper { first } else { upper };
+                    if page >= upper {
+                        first = upper;
+                    }
+                    buddy.area.push_front(other, k, mt.index());
                 }
+                buddy.set_info(page, PageInfo::offline());
+                if mt != MigrateType::Isolate {
+                    zone.mod_free_pages(&cpu, -1);
+                    if mt == MigrateType::Cma {
+                        zone.mod_free_cma(&cpu, -1);
+                    }
+                }
+                return true;
             }
-            return true;
-        }
+        })
     }
 
     /// Gives back a page taken off by [`Self::take_page_off_buddy`] (`put_page_back_buddy`). False

@@ -19,7 +19,9 @@ pub use core::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU16, AtomicU3
 pub fn yield_now() {
     #[cfg(feature = "loom")]
     loom::thread::yield_now();
-    #[cfg(not(feature = "loom"))]
+    #[cfg(all(feature = "schedules", not(feature = "loom")))]
+    scheduled::yield_now();
+    #[cfg(not(any(feature = "loom", feature = "schedules")))]
     std::thread::yield_now();
 }
 
@@ -88,50 +90,148 @@ pub enum Bug {
     BlindSplitMerge = 13,
     /// The head of a list carries no tag.
     NoTagOnHead = 14,
+    /// A moved block does not look at its buddy again.
+    NoRecheckAfterMove = 15,
+    /// An unlink goes through a predecessor that is not free in the same list.
+    UnlinkThroughAnyPrev = 16,
+    /// A remover that could not unlink says it did.
+    DetachUnproved = 17,
+    /// A pop promotes what it found at the head without looking at the head again.
+    HelpWithoutHead = 18,
+    /// A split installs its remainders without a compare.
+    InstallOverwrites = 19,
+    /// A spill links the elements before it takes them out of the register.
+    SpillLinksFirst = 20,
+    /// A push links the block before it writes its word.
+    LinkBeforeWord = 21,
+    /// An append does not validate the node before the one it looks at.
+    NoTailValidation = 22,
+    /// A remover says that its node is unlinked before it is.
+    UnlinkedBeforeUnlink = 23,
+    /// A failing allocation does not care who has blocks in flight.
+    NoQuietCheck = 24,
+    /// A pop waits for the pusher of the top instead of promoting it.
+    NoHelpForPush = 25,
+    /// A pop waits for the remover of the top instead of unlinking it.
+    NoHelpForRemoval = 26,
+    /// An owner clears `L` without a proof that its node is unreachable.
+    ResolveUnproved = 27,
+    /// A claim that lost a race takes whatever order the block has now.
+    ClaimAnyOrder = 28,
+    /// A spill or move takes any pair for one that isolation keeps apart.
+    EveryPairIsKept = 29,
 }
 
-/// Atomics that tell a scheduler before every access; the scheduler decides who runs next.
+impl Bug {
+    /// All of them.
+    pub const ALL: [Bug; 24] = [
+        Bug::NoPend,
+        Bug::NoRecheck,
+        Bug::NoRecheckAfterSpill,
+        Bug::NoTagOnRelink,
+        Bug::NoTagOnPublish,
+        Bug::ClearLinkedWithoutTag,
+        Bug::NoResolve,
+        Bug::PromoteAnyWord,
+        Bug::PopWithoutClaim,
+        Bug::TrustTailHint,
+        Bug::BlindSplitMerge,
+        Bug::NoTagOnHead,
+        Bug::NoRecheckAfterMove,
+        Bug::UnlinkThroughAnyPrev,
+        Bug::HelpWithoutHead,
+        Bug::InstallOverwrites,
+        Bug::SpillLinksFirst,
+        Bug::LinkBeforeWord,
+        Bug::UnlinkedBeforeUnlink,
+        Bug::NoQuietCheck,
+        Bug::NoHelpForPush,
+        Bug::NoHelpForRemoval,
+        Bug::ClaimAnyOrder,
+        Bug::EveryPairIsKept,
+    ];
+}
+
+/// Atomics that tell a scheduler before every access and an observer after it.
 #[cfg(all(feature = "schedules", not(feature = "loom")))]
 pub mod scheduled {
     use core::cell::Cell;
     use core::sync::atomic as real;
     use core::sync::atomic::Ordering;
 
+    /// One access that was made.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Access {
+        /// Address of the atomic.
+        pub address: usize,
+        /// The value before.
+        pub old: u64,
+        /// The value after; the same for loads and failed exchanges.
+        pub new: u64,
+        /// Could the access have changed the value?
+        pub is_write: bool,
+    }
+
+    /// What a test harness wants to be asked and told, per OS thread.
+    #[derive(Clone, Copy, Default)]
+    pub struct Hooks {
+        /// Before an access: the address, and whether it may write. The scheduler decides here who
+        /// runs next.
+        pub before: Option<fn(usize, bool)>,
+        /// After an access.
+        pub after: Option<fn(Access)>,
+        /// Instead of yielding to the operating system.
+        pub yielded: Option<fn()>,
+        /// Must a remover leave its node linked?
+        pub zombie: Option<fn() -> bool>,
+    }
+
     thread_local! {
-        static HOOK: Cell<Option<fn()>> = const { Cell::new(None) };
+        static HOOKS: Cell<Hooks> = const {
+            Cell::new(Hooks { before: None, after: None, yielded: None, zombie: None })
+        };
         static PLANTED: Cell<u32> = const { Cell::new(0) };
-        static ZOMBIES: Cell<Option<fn() -> bool>> = const { Cell::new(None) };
     }
 
-    /// Installs (or removes) the function that decides whether a remover leaves a zombie.
-    pub fn set_zombie_hook(hook: Option<fn() -> bool>) {
-        ZOMBIES.with(|h| h.set(hook));
+    /// Installs the hooks of this OS thread.
+    pub fn set_hooks(hooks: Hooks) {
+        HOOKS.with(|h| h.set(hooks));
     }
 
-    /// Asks the installed function.
-    pub fn forced_zombie() -> bool {
-        ZOMBIES.with(Cell::get).is_some_and(|hook| hook())
-    }
-
-    /// Installs (or removes) the function that is called before every access of this OS thread.
-    pub fn set_hook(hook: Option<fn()>) {
-        HOOK.with(|h| h.set(hook));
-    }
-
-    /// Plants a bug (0: none) for this OS thread.
-    pub fn plant(bug: u32) {
-        PLANTED.with(|p| p.set(bug));
+    /// Plants a bug (or none) for this OS thread.
+    pub fn plant(bug: Option<super::Bug>) {
+        PLANTED.with(|p| p.set(bug.map_or(0, |bug| bug as u32)));
     }
 
     /// The planted bug's number.
-    pub fn planted() -> u32 {
+    pub(super) fn planted() -> u32 {
         PLANTED.with(Cell::get)
     }
 
+    /// Asks the installed function.
+    pub(super) fn forced_zombie() -> bool {
+        HOOKS.with(Cell::get).zombie.is_some_and(|hook| hook())
+    }
+
+    /// Tells the installed function, or yields to the operating system.
+    pub(super) fn yield_now() {
+        match HOOKS.with(Cell::get).yielded {
+            Some(hook) => hook(),
+            None => std::thread::yield_now(),
+        }
+    }
+
     #[inline]
-    fn point() {
-        if let Some(hook) = HOOK.with(Cell::get) {
-            hook();
+    fn before(address: usize, is_write: bool) {
+        if let Some(hook) = HOOKS.with(Cell::get).before {
+            hook(address, is_write);
+        }
+    }
+
+    #[inline]
+    fn after(access: Access) {
+        if let Some(hook) = HOOKS.with(Cell::get).after {
+            hook(access);
         }
     }
 
@@ -147,37 +247,73 @@ pub mod scheduled {
                 pub const fn new(value: $int) -> Self {
                     Self(real::$name::new(value))
                 }
+
+                #[inline]
+                fn access(&self, is_write: bool, act: impl FnOnce(&real::$name) -> ($int, $int)) -> $int {
+                    let address = core::ptr::from_ref(self).addr();
+                    before(address, is_write);
+                    let (old, new) = act(&self.0);
+                    after(Access { address, old: old as u64, new: new as u64, is_write });
+                    old
+                }
+
                 /// See the standard library.
+                #[inline]
                 pub fn load(&self, order: Ordering) -> $int {
-                    point();
-                    self.0.load(order)
+                    self.access(false, |word| {
+                        let value = word.load(order);
+                        (value, value)
+                    })
                 }
                 /// See the standard library.
+                #[inline]
                 pub fn store(&self, value: $int, order: Ordering) {
-                    point();
-                    self.0.store(value, order);
+                    // ORDERING(R2): the old value is for the observer, who runs on the same thread.
+                    self.access(true, |word| {
+                        let old = word.load(Ordering::Relaxed);
+                        word.store(value, order);
+                        (old, value)
+                    });
                 }
                 /// See the standard library.
+                #[inline]
                 pub fn swap(&self, value: $int, order: Ordering) -> $int {
-                    point();
-                    self.0.swap(value, order)
+                    self.access(true, |word| (word.swap(value, order), value))
                 }
                 /// See the standard library.
+                #[inline]
                 pub fn fetch_add(&self, value: $int, order: Ordering) -> $int {
-                    point();
-                    self.0.fetch_add(value, order)
+                    self.access(true, |word| {
+                        let old = word.fetch_add(value, order);
+                        (old, old.wrapping_add(value))
+                    })
                 }
                 /// See the standard library.
+                #[inline]
+                pub fn fetch_sub(&self, value: $int, order: Ordering) -> $int {
+                    self.access(true, |word| {
+                        let old = word.fetch_sub(value, order);
+                        (old, old.wrapping_sub(value))
+                    })
+                }
+                /// See the standard library.
+                #[inline]
                 pub fn fetch_or(&self, value: $int, order: Ordering) -> $int {
-                    point();
-                    self.0.fetch_or(value, order)
+                    self.access(true, |word| {
+                        let old = word.fetch_or(value, order);
+                        (old, old | value)
+                    })
                 }
                 /// See the standard library.
+                #[inline]
                 pub fn fetch_and(&self, value: $int, order: Ordering) -> $int {
-                    point();
-                    self.0.fetch_and(value, order)
+                    self.access(true, |word| {
+                        let old = word.fetch_and(value, order);
+                        (old, old & value)
+                    })
                 }
                 /// See the standard library.
+                #[inline]
                 pub fn compare_exchange(
                     &self,
                     current: $int,
@@ -185,8 +321,11 @@ pub mod scheduled {
                     success: Ordering,
                     failure: Ordering,
                 ) -> Result<$int, $int> {
-                    point();
-                    self.0.compare_exchange(current, new, success, failure)
+                    let old = self.access(true, |word| match word.compare_exchange(current, new, success, failure) {
+                        Ok(old) => (old, new),
+                        Err(old) => (old, old),
+                    });
+                    if old == current { Ok(old) } else { Err(old) }
                 }
             }
         };
