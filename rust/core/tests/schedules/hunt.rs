@@ -1,0 +1,163 @@
+//! Searches: many schedules of one strategy, and the hunt for planted bugs.
+
+use crate::explore::{Case, Done, Explorer, Failure};
+use crate::scenarios::{SCENARIOS, random_case};
+use crate::strategy::{Bounds, Pct, Random, Search};
+use pagebuddy_core::sync::Bug;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// What a search saw.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    schedules: u64,
+    killed: u64,
+    exhausted: bool,
+    most_accesses: u32,
+    most_stranded: usize,
+    most_pairs: usize,
+    most_zombies: usize,
+}
+
+impl Tally {
+    fn count(&mut self, done: &Done) {
+        self.schedules += 1;
+        self.killed += u64::from(done.killed);
+        self.most_accesses = self.most_accesses.max(done.nr_accesses);
+        self.most_stranded = self.most_stranded.max(done.findings.nr_stranded);
+        self.most_pairs = self.most_pairs.max(done.findings.nr_pairs);
+        self.most_zombies = self.most_zombies.max(done.findings.nr_zombies);
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:7} schedules{}, at most {} accesses, {} zombies",
+            self.schedules,
+            if self.exhausted { " (all)" } else { "" },
+            self.most_accesses,
+            self.most_zombies
+        )?;
+        if self.killed > 0 {
+            let Tally { killed, most_stranded, most_pairs, .. } = self;
+            write!(f, "; {killed} kills, at most {most_stranded} pages stranded, {most_pairs} pairs unmerged")?;
+        }
+        Ok(())
+    }
+}
+
+/// All schedules of a case within bounds, or as many as the time allows.
+pub fn search(explorer: &mut Explorer, case: &Case, bounds: Bounds, time: Duration) -> Result<Tally, Failure> {
+    let world = explorer.world.clone();
+    let end = Instant::now() + time;
+    explorer.exact_failure = bounds.kills == 0;
+    world.kill_points.set(bounds.kills > 0);
+    world.filtered.set(true);
+    // Where fibers cannot influence each other no decision is needed. Which words they share is
+    // learnt: whenever one more turns out to be shared, the search starts again.
+    world.forget_conflicts();
+    let mut tally = Tally::default();
+    'restart: loop {
+        world.conflicts_grew();
+        let mut path = Search::new(bounds);
+        loop {
+            tally.count(&explorer.run(case, &mut path)?);
+            if world.conflicts_grew() {
+                continue 'restart;
+            }
+            if !path.advance() {
+                tally.exhausted = true;
+                return Ok(tally);
+            }
+            if tally.schedules % 64 == 0 && Instant::now() >= end {
+                return Ok(tally);
+            }
+        }
+    }
+}
+
+/// Random schedules of random cases and scenarios; the case that failed and how.
+pub fn search_random(
+    explorer: &mut Explorer,
+    first_seed: u64,
+    kills: bool,
+    time: Duration,
+    tally: &mut Tally,
+) -> Result<(), (String, Failure)> {
+    const PER_CASE: u64 = 16;
+    let end = Instant::now() + time;
+    explorer.exact_failure = false;
+    explorer.world.filtered.set(false);
+    for seed in first_seed.. {
+        if Instant::now() >= end {
+            break;
+        }
+        let s = &SCENARIOS[seed as usize % SCENARIOS.len()];
+        let (name, case) = if seed % 4 == 0 {
+            (s.name.to_owned(), s.case(&explorer.world))
+        } else {
+            (seed.to_string(), random_case(&explorer.world, seed))
+        };
+        let nr_fibers = case.programs.len() as u8;
+        for schedule in seed * PER_CASE..(seed + 1) * PER_CASE {
+            let result = if schedule % 2 == 0 {
+                explorer.run(&case, &mut Random::new(schedule, nr_fibers, kills))
+            } else {
+                explorer.run(&case, &mut Pct::new(schedule, nr_fibers, kills))
+            };
+            match result {
+                Ok(done) => tally.count(&done),
+                Err(failure) => return Err((name, failure)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How a planted bug was found.
+pub struct Found {
+    /// The strategy that found it.
+    pub strategy: String,
+    /// The case.
+    pub case: String,
+    /// Schedules of that strategy before.
+    pub schedules: u64,
+    /// What was broken.
+    pub failure: Failure,
+    /// Time of the whole hunt.
+    pub time: Duration,
+}
+
+/// Plants a bug and searches until it is found, the way the ordinary tests search.
+pub fn hunt(explorer: &mut Explorer, bug: Bug) -> Option<Found> {
+    let began = Instant::now();
+    explorer.planted = Some(bug);
+    let found = hunt_planted(explorer).map(|(strategy, case, schedules, failure)| Found {
+        strategy,
+        case,
+        schedules,
+        failure,
+        time: began.elapsed(),
+    });
+    explorer.planted = None;
+    found
+}
+
+fn hunt_planted(explorer: &mut Explorer) -> Option<(String, String, u64, Failure)> {
+    for (preemptions, kills, zombies) in [(1, 0, 0), (1, 0, 1), (2, 0, 0), (1, 1, 0)] {
+        let bounds = Bounds { preemptions, kills, zombies };
+        let mut schedules = 0;
+        for s in SCENARIOS {
+            let case = s.case(&explorer.world);
+            match search(explorer, &case, bounds, Duration::from_millis(200)) {
+                Ok(tally) => schedules += tally.schedules,
+                Err(failure) => return Some((format!("{bounds:?}"), s.name.to_owned(), schedules, failure)),
+            }
+        }
+    }
+    let mut tally = Tally::default();
+    let random = search_random(explorer, 0, true, Duration::from_secs(10), &mut tally);
+    random.err().map(|(case, failure)| ("random or PCT".to_owned(), case, tally.schedules, failure))
+}

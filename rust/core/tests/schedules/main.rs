@@ -1,0 +1,132 @@
+//! Deterministic schedules of the lock-free zone.
+//!
+//! Two to four fibers run on one small zone; before every access to a shared word a strategy
+//! decides who goes on. Every schedule is checked at every access (nobody takes what is not free,
+//! nobody loses a page) and at its end (lists are sound, buddies are merged, everything adds up).
+//! A failing schedule prints a line for `PAGEBUDDY_REPLAY`, which repeats it with a trace.
+//!
+//! `PAGEBUDDY_SOAK_SECONDS` makes every search one level deeper and lets each test run that long.
+
+mod explore;
+mod fiber;
+mod hunt;
+mod inspect;
+mod ledger;
+mod program;
+mod scenarios;
+mod strategy;
+mod world;
+
+use explore::{Explorer, Script};
+use hunt::{Found, Tally, search, search_random};
+use pagebuddy_core::sync::Bug;
+use scenarios::{SCENARIOS, random_case, scenario};
+use std::time::{Duration, Instant};
+use strategy::{Bounds, Repeat};
+
+/// Seconds of a long run, if one was asked for.
+fn soak() -> Option<f64> {
+    let text = std::env::var("PAGEBUDDY_SOAK_SECONDS").ok()?;
+    Some(text.parse().expect("PAGEBUDDY_SOAK_SECONDS is a number of seconds"))
+}
+
+/// Searches every scenario exhaustively, at most `seconds` each (or an equal part of a long run).
+fn search_all(seconds: f64, bounds: Bounds) {
+    let time = soak().map_or(seconds, |soak| soak / SCENARIOS.len() as f64);
+    let mut explorer = Explorer::new();
+    for s in SCENARIOS {
+        let case = s.case(&explorer.world);
+        let began = Instant::now();
+        match search(&mut explorer, &case, bounds, Duration::from_secs_f64(time)) {
+            Ok(tally) => println!("{:28} {tally} in {:.2} s", s.name, began.elapsed().as_secs_f64()),
+            Err(failure) => panic!("{}", failure.report(s.name)),
+        }
+    }
+}
+
+fn deeper(bound: u32) -> u32 {
+    bound + u32::from(soak().is_some())
+}
+
+/// All schedules with at most two preemptions.
+#[test]
+fn every_schedule_with_few_preemptions() {
+    search_all(2.0, Bounds { preemptions: deeper(2), kills: 0, zombies: 0 });
+}
+
+/// All schedules in which one fiber dies, before any of its writes, and one preemption happens.
+#[test]
+fn every_schedule_with_a_kill() {
+    search_all(1.0, Bounds { preemptions: deeper(1), kills: 1, zombies: 0 });
+}
+
+/// All schedules in which one remover leaves a zombie, and one preemption happens.
+#[test]
+fn every_schedule_with_a_zombie() {
+    search_all(1.0, Bounds { preemptions: deeper(1), kills: 0, zombies: 1 });
+}
+
+/// Random switching and PCT on random programs, with kills and zombies.
+#[test]
+fn random_schedules() {
+    let time = Duration::from_secs_f64(soak().unwrap_or(10.0));
+    let mut explorer = Explorer::new();
+    let first = soak().map_or(0, |_| std::process::id().into());
+    let mut tally = Tally::default();
+    if let Err((case, failure)) = search_random(&mut explorer, first << 32, true, time, &mut tally) {
+        panic!("{}", failure.report(&case));
+    }
+    println!("random: {tally}");
+}
+
+/// Every planted bug is found; what finds it is printed.
+fn find_bugs(bugs: &[Bug]) {
+    let mut explorer = Explorer::new();
+    let missed: Vec<_> = bugs
+        .iter()
+        .filter(|bug| match hunt::hunt(&mut explorer, **bug) {
+            Some(Found { strategy, schedules, failure, case, time }) => {
+                println!("{bug:?}: {strategy} after {schedules} schedules, {:.2} s, {case}", time.as_secs_f64());
+                println!("    {}", failure.what.lines().next().unwrap_or_default());
+                false
+            }
+            None => true,
+        })
+        .collect();
+    assert!(missed.is_empty(), "nobody found {missed:?}");
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    find_bugs(&Bug::ALL[..Bug::ALL.len() / 2]);
+}
+
+#[test]
+fn more_planted_bugs_are_found() {
+    find_bugs(&Bug::ALL[Bug::ALL.len() / 2..]);
+}
+
+/// Repeats the schedule that `PAGEBUDDY_REPLAY` names and prints every access.
+#[test]
+fn replay() {
+    let Ok(text) = std::env::var("PAGEBUDDY_REPLAY") else { return };
+    let (case, script) = text.split_once('@').expect("a case, @ and a script");
+    let script: Script = script.parse().expect("a script");
+    let mut explorer = Explorer::new();
+    let case = match case.parse() {
+        Ok(seed) => random_case(&explorer.world, seed),
+        Err(_) => scenario(case).case(&explorer.world),
+    };
+    println!("{case:?}");
+    explorer.planted = std::env::var("PAGEBUDDY_PLANT")
+        .ok()
+        .map(|name| Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name).expect("the name of a bug"));
+    explorer.world.filtered.set(false);
+    explorer.exact_failure = script.killed.is_none();
+    explorer.world.start_trace();
+    let result = explorer.run(&case, &mut Repeat::new(script));
+    println!("{}", explorer.world.take_trace().unwrap_or_default());
+    if let Err(failure) = result {
+        panic!("{}", failure.what);
+    }
+}

@@ -1,0 +1,143 @@
+//! What fibers do.
+
+use crate::world::World;
+use pagebuddy_core::free_area::Side;
+use pagebuddy_core::types::MigrateType;
+use pagebuddy_core::word::PageIdx;
+
+/// One operation of a program. Blocks are named by their position among what the fiber holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Allocate a block of an order from a list type.
+    Alloc(u32, usize),
+    /// Allocate several blocks, one after another.
+    Bulk(u32, u32, usize),
+    /// Free a held block.
+    Free(usize),
+    /// Free a held block to the back of its list.
+    FreeBack(usize),
+    /// Free everything held, in order.
+    FreeAll,
+    /// Move free block (page, order), if it is one, to the back of a list type.
+    Move(PageIdx, u32, usize),
+    /// Give a pageblock to a list type and move its free blocks there.
+    MoveBlock(PageIdx, usize),
+    /// Take free block (page, order), if it is one, out of the middle.
+    Take(PageIdx, u32),
+    /// Take the front block of exactly this order.
+    TakeFront(u32, usize),
+}
+
+impl World {
+    /// Runs the program of a fiber.
+    pub fn run_program(&self, fiber: u8) {
+        let nr_ops = self.programs.borrow()[fiber as usize].len();
+        for i in 0..nr_ops {
+            let op = self.programs.borrow()[fiber as usize][i].clone();
+            self.log(|| format!("{op:?}, holding {:?}", self.held.borrow()[fiber as usize]));
+            self.run_op(fiber, &op);
+        }
+        self.log(|| "done".into());
+    }
+
+    fn run_op(&self, fiber: u8, op: &Op) {
+        let buddy = self.buddy(fiber);
+        match *op {
+            Op::Alloc(order, mt) => {
+                self.alloc(fiber, order, mt);
+            }
+            Op::Bulk(n, order, mt) => {
+                for _ in 0..n {
+                    if !self.alloc(fiber, order, mt) {
+                        break;
+                    }
+                }
+            }
+            Op::Free(i) => self.free(fiber, i, Side::Likely),
+            Op::FreeBack(i) => self.free(fiber, i, Side::Back),
+            Op::FreeAll => {
+                while !self.held.borrow()[fiber as usize].is_empty() {
+                    self.free(fiber, 0, Side::Likely);
+                }
+            }
+            Op::Move(x, order, mt) => {
+                self.begin(fiber, 0);
+                buddy.move_to_back(x, order, mt);
+                self.end(fiber);
+            }
+            Op::MoveBlock(x, mt) => {
+                let first = x >> buddy.blocks().order() << buddy.blocks().order();
+                let last = (first + buddy.blocks().nr_pages() - 1).min(self.nr_pages() - 1);
+                self.begin(fiber, 0);
+                buddy.blocks().set(x, MigrateType::from_index(mt).expect("a migratetype"));
+                buddy.move_free_blocks(first, last, mt);
+                self.end(fiber);
+            }
+            Op::Take(x, order) => {
+                self.begin(fiber, 1 << order);
+                if buddy.area.take(x, order).is_some() {
+                    self.receive(fiber, x, order);
+                }
+                self.end(fiber);
+            }
+            Op::TakeFront(order, mt) => {
+                self.begin(fiber, 1 << order);
+                if let Some(x) = buddy.area.take_front(order, mt) {
+                    self.receive(fiber, x, order);
+                }
+                self.end(fiber);
+            }
+        }
+    }
+
+    fn alloc(&self, fiber: u8, order: u32, mt: usize) -> bool {
+        self.begin(fiber, 1 << order);
+        let block = self.buddy(fiber).take_smallest(order, mt);
+        match block {
+            Some(x) => self.receive(fiber, x, order),
+            None => {
+                let available = self.ledger.borrow().least_available(fiber);
+                assert!(
+                    !self.exact_failure.get() || order != 0 || available <= 0,
+                    "fiber {fiber} got nothing although {available} pages were always available"
+                );
+            }
+        }
+        self.end(fiber);
+        block.is_some()
+    }
+
+    fn free(&self, fiber: u8, i: usize, side: Side) {
+        let (x, order) = {
+            let held = &mut self.held.borrow_mut()[fiber as usize];
+            if held.is_empty() {
+                return;
+            }
+            let i = i % held.len();
+            held.remove(i)
+        };
+        self.begin(fiber, 0);
+        let given = self.ledger.borrow_mut().give_up(fiber, x, order);
+        given.unwrap_or_else(|violation| panic!("{violation}"));
+        let buddy = self.buddy(fiber);
+        let mt = buddy.blocks().get(x).index();
+        buddy.put(x, order, mt, side);
+        self.end(fiber);
+    }
+
+    fn begin(&self, fiber: u8, keeps: i32) {
+        self.ledger.borrow_mut().begin(fiber, keeps);
+    }
+
+    fn receive(&self, fiber: u8, x: PageIdx, order: u32) {
+        let received = self.ledger.borrow_mut().receive(fiber, x, order);
+        received.unwrap_or_else(|violation| panic!("{violation}"));
+        self.held.borrow_mut()[fiber as usize].push((x, order));
+        self.log(|| format!("got ({x}, {order})"));
+    }
+
+    fn end(&self, fiber: u8) {
+        let ended = self.ledger.borrow_mut().end(fiber);
+        ended.unwrap_or_else(|violation| panic!("{violation}"));
+    }
+}

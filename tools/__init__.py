@@ -1,1 +1,0 @@
-"""Checks and helpers of the working copy; none of this is installed."""
