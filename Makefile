@@ -35,6 +35,8 @@ lint: ## Formatting, clippy, ruff, mypy, stubs, layers and orderings.
 	$(VENV_PYTHON) -m ruff check
 	$(VENV_PYTHON) -m ruff format --check
 	$(VENV_PYTHON) -m mypy
+	$(VENV_PYTHON) -m tools.check_layers
+	$(VENV_PYTHON) -m tools.check_orderings
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(ENVIRONMENT) --wheel cli test lint
 	$(VENV_PYTHON) -m mypy.stubtest pagebuddy

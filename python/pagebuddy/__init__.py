@@ -4,7 +4,20 @@ Driven by one caller it takes the decisions of the kernel, page for page; driven
 operation waits for another.
 """
 
-from pagebuddy._pagebuddy import Memblock, MemblockRegion, __version__
+from pagebuddy._pagebuddy import (
+    Config,
+    Memblock,
+    MemblockRegion,
+    MemPolicy,
+    Node,
+    NodeTable,
+    Page,
+    PageAllocator,
+    Pcp,
+    Zone,
+    ZoneTable,
+    __version__,
+)
 from pagebuddy.errors import (
     AllocationFailed,
     ArenaError,
@@ -17,9 +30,11 @@ from pagebuddy.errors import (
     MemblockNoMemoryError,
     MemoryMapError,
     PagebuddyError,
+    RangeBusyError,
     RecordingError,
     ReplayMismatch,
     SnapshotError,
+    WouldLoopForever,
 )
 from pagebuddy.gfp import (
     GFP,
@@ -40,6 +55,8 @@ from pagebuddy.gfp import (
     MigrateType,
 )
 from pagebuddy.memblock import MemblockFlag
+from pagebuddy.page_state import PageFlag, PageState
+from pagebuddy.watermarks import Watermarks
 
 __all__ = [
     "GFP",
@@ -61,8 +78,10 @@ __all__ = [
     "ArenaError",
     "BadPageError",
     "BlockFreedError",
+    "Config",
     "ConfigError",
     "CorruptionError",
+    "MemPolicy",
     "Memblock",
     "MemblockDiscardedError",
     "MemblockError",
@@ -71,9 +90,21 @@ __all__ = [
     "MemblockRegion",
     "MemoryMapError",
     "MigrateType",
+    "Node",
+    "NodeTable",
+    "Page",
+    "PageAllocator",
+    "PageFlag",
+    "PageState",
     "PagebuddyError",
+    "Pcp",
+    "RangeBusyError",
     "RecordingError",
     "ReplayMismatch",
     "SnapshotError",
+    "Watermarks",
+    "WouldLoopForever",
+    "Zone",
+    "ZoneTable",
     "__version__",
 ]

@@ -9,6 +9,10 @@ Misuse of an argument itself (a wrong type, a negative order, a number too large
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from pagebuddy.gfp import GFP
+
 __all__ = [
     "AllocationFailed",
     "ArenaError",
@@ -21,9 +25,11 @@ __all__ = [
     "MemblockNoMemoryError",
     "MemoryMapError",
     "PagebuddyError",
+    "RangeBusyError",
     "RecordingError",
     "ReplayMismatch",
     "SnapshotError",
+    "WouldLoopForever",
 ]
 
 
@@ -43,20 +49,20 @@ def _rebuild(cls: type[PagebuddyError], args: tuple[object, ...], data: dict[str
     return error
 
 
-class AllocationFailed(PagebuddyError, MemoryError):  # noqa: N818 - the name is part of the interface
+class AllocationFailed(MemoryError, PagebuddyError):  # noqa: N818 - the name is part of the interface
     """No pages could be had for a request.
 
     Args:
         order: The request asked for ``2**order`` pages.
         gfp: The request's flags.
-        report: The report that the kernel would log, or an empty string.
+        report: The report that the kernel would log, or what makes it when it is first asked for.
 
     Source: ``warn_alloc`` in mm/page_alloc.c.
 
     Example:
         >>> error = AllocationFailed(4, 0xCC0)
-        >>> error.order, hex(error.gfp)
-        (4, '0xcc0')
+        >>> error.order, error.gfp
+        (4, <GFP 0xcc0 GFP_KERNEL>)
         >>> str(error)
         'page allocation failure: order:4, mode:0xcc0'
         >>> isinstance(error, MemoryError)
@@ -65,16 +71,36 @@ class AllocationFailed(PagebuddyError, MemoryError):  # noqa: N818 - the name is
 
     #: The request asked for ``2**order`` pages.
     order: int
-    #: The request's flags.
-    gfp: int
-    #: The report in the kernel's layout.
-    report: str
 
-    def __init__(self, order: int, gfp: int, report: str = "") -> None:
+    def __init__(self, order: int, gfp: int, report: str | Callable[[], str] = "") -> None:
         super().__init__(f"page allocation failure: order:{order}, mode:{int(gfp):#x}")
         self.order = order
-        self.gfp = gfp
-        self.report = report
+        self._gfp = int(gfp)
+        self._report = report
+
+    @property
+    def gfp(self) -> GFP:
+        """The request's flags."""
+        return GFP(self._gfp)
+
+    @property
+    def report(self) -> str:
+        """The report in the kernel's layout. It shows the machine at the time when it is first read."""
+        if not isinstance(self._report, str):
+            self._report = self._report()
+        return self._report
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # What makes the report stays in this process.
+        self._report = self.report
+        return super().__reduce__()
+
+
+class WouldLoopForever(AllocationFailed):
+    """A request with ``__GFP_NOFAIL`` that nothing can satisfy: the kernel would try for ever.
+
+    Source: ``__alloc_pages_slowpath`` in mm/page_alloc.c.
+    """
 
 
 class BadPageError(PagebuddyError, ValueError):
@@ -93,9 +119,26 @@ class BadPageError(PagebuddyError, ValueError):
     reason: str
 
     def __init__(self, pfn: int, reason: str) -> None:
-        super().__init__(f"bad page: pfn {int(pfn):#x}: {reason}")
+        # A number that is no pfn at all can be of any size.
+        number = f"{int(pfn):#x}" if int(pfn).bit_length() <= 64 else f"of {int(pfn).bit_length()} bits"
+        super().__init__(f"bad page: pfn {number}: {reason}")
         self.pfn = pfn
         self.reason = reason
+
+
+class RangeBusyError(PagebuddyError, RuntimeError):
+    """A range cannot be isolated or allocated, because a page of it is in use; nothing was changed.
+
+    Args:
+        pfn: The page, or the first page of its pageblock.
+    """
+
+    #: The page, or the first page of its pageblock.
+    pfn: int
+
+    def __init__(self, pfn: int) -> None:
+        super().__init__(f"a page of the range is in use or isolated: pfn {pfn:#x}")
+        self.pfn = pfn
 
 
 class CorruptionError(PagebuddyError, RuntimeError):

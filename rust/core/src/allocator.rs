@@ -248,8 +248,8 @@ impl PageAllocator {
     #[inline(always)]
     pub(crate) fn zone_of(&self, pfn: Pfn) -> Option<Zone<'_>> {
         let block = usize::try_from(pfn >> self.block_shift).ok()?;
+        // ORDERING(R1)
         let number = match self.segment.block_zones.get(block)?.load(Relaxed) {
-            // ORDERING(R1)
             0 => return None,
             MIXED => self.zone_of_mixed(pfn)?,
             number => usize::from(number) - 1,

@@ -8,6 +8,9 @@ use crate::state::{ZoneExtent, ZoneRef, Zonelists};
 use crate::sync::{AtomicU32, AtomicU64, Relaxed};
 use crate::types::{Pfn, ZoneKind};
 
+/// Spare entries of the memory table of a machine that allows hotplug.
+const SPARE_MEMORY_RANGES: usize = 64;
+
 /// A range of pages with its node and memblock flags.
 #[derive(Clone, Copy, Debug)]
 pub struct Range {
@@ -89,8 +92,7 @@ impl Blueprint {
                 .iter()
                 .map(|node| node.zonelists.fallback.len() + node.zonelists.thisnode.len())
                 .sum(),
-            nr_memory: self.memory.len()
-                + if self.config.max_possible_pfn > 0 { crate::hotplug::SPARE_MEMORY_RANGES } else { 0 },
+            nr_memory: self.memory.len() + if self.config.max_possible_pfn > 0 { SPARE_MEMORY_RANGES } else { 0 },
             nr_reserved: self.reserved.len(),
             end_pfn: zones.iter().map(|zone| zone.base_pfn + zone.nr_pages).max().unwrap_or(0),
             zones,

@@ -1,7 +1,7 @@
 //! Build-time and boot-time options of the modelled kernel.
 
 use crate::error::BootError;
-use crate::types::{MAX_NR_ZONES, MAX_ORDER, MigrateType, NR_MIGRATETYPES, ZoneKind};
+use crate::types::{MAX_NR_ZONES, MAX_ORDER, MAX_PFN, MigrateType, NR_MIGRATETYPES, ZoneKind};
 
 /// How much memory a `kernelcore=` or `movablecore=` parameter asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +108,7 @@ impl Config {
                 return fail("a kernelcore or movablecore percentage must be 0 to 100");
             }
         }
-        if self.max_possible_pfn > crate::layout::MAX_PFN {
+        if self.max_possible_pfn > MAX_PFN {
             return fail("max_possible_pfn must be at most 2^40");
         }
         if self.cma && !self.memory_isolation {

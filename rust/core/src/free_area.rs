@@ -240,17 +240,18 @@ impl FreeArea<'_> {
     /// blocks free. Both claim the lower block first: the loser walks away, the winner goes on
     /// merging from there.
     pub fn put(self, mut p: PageIdx, mut order: u32, mut mt: usize, side: Side) {
+        let mut near = self.registers_near(p);
         loop {
             loop {
                 let limit = self.rule.limit(p, order, mt);
                 if order >= limit {
                     break;
                 }
-                let Some(merged) = self.merge_up(p, order, limit) else { break };
+                let Some(merged) = self.merge_up(p, order, limit, near) else { break };
                 order = merged;
                 p &= !((1 << order) - 1);
             }
-            if side == Side::Back || self.is_merge_likely(p, order) {
+            if side == Side::Back || self.is_merge_likely(p, order, near) {
                 self.push_back(p, order, mt);
             } else {
                 self.push_front(p, order, mt);
@@ -258,19 +259,42 @@ impl FreeArea<'_> {
             if planted(Bug::NoRecheck) {
                 return;
             }
-            let Some((lower, list)) = self.take_missed_pair(p, order, mt) else { return };
+            let Some((lower, list)) = self.take_missed_pair(p, order, mt, near) else { return };
             (p, mt) = (lower, list);
+            near = self.registers_near(p);
         }
     }
 
     /// Is the buddy of the parent block free as a whole, so that a merge is likely soon
     /// (`buddy_merge_likely`)?
     #[inline(always)]
-    fn is_merge_likely(self, p: PageIdx, order: u32) -> bool {
+    fn is_merge_likely(self, p: PageIdx, order: u32, near: Near) -> bool {
         order + 1 < self.rule.top && {
             let parent = p & !(1 << order);
-            self.is_free(parent ^ (2 << order), order + 1)
+            self.is_free_near(parent ^ (2 << order), order + 1, near)
         }
+    }
+
+    /// The split registers that can hold a buddy of a block we own and are about to free.
+    ///
+    /// A register element that could merge with our block was left by the split of a larger block
+    /// around both, so it was in its register before we owned ours: a register without elements
+    /// around our block now has none later. (Elements can go away; every use looks again.)
+    #[inline(always)]
+    fn registers_near(self, p: PageIdx) -> Near {
+        let block = self.rule.top;
+        let mut near = 0;
+        for mt in 0..NR_MIGRATETYPES {
+            let register = self.register(mt);
+            near |= u32::from(!register.is_empty() && register.base() >> block == p >> block) << mt;
+        }
+        Near(near)
+    }
+
+    /// [`Self::is_free`] for a buddy of a block we own.
+    #[inline(always)]
+    fn is_free_near(self, b: PageIdx, order: u32, near: Near) -> bool {
+        self.lists.is_free(b, order) || near.any(|mt| self.register(mt).contains(b, order))
     }
 
     /// Is the buddy of free block (x, order) free too, and was it isolation that kept the two from
@@ -285,7 +309,7 @@ impl FreeArea<'_> {
     #[cold]
     #[inline(never)]
     pub fn merge_missed_pair(self, x: PageIdx, order: u32, mt: usize) {
-        if let Some((lower, list)) = self.take_missed_pair(x, order, mt) {
+        if let Some((lower, list)) = self.take_missed_pair(x, order, mt, Near::ALL) {
             self.put(lower, order, list, Side::Likely);
         }
     }
@@ -293,9 +317,9 @@ impl FreeArea<'_> {
     /// If block (x, order) of list `mt` may merge with its buddy and both are free: takes the
     /// lower one of the two. Its page and list.
     #[inline(always)]
-    fn take_missed_pair(self, x: PageIdx, order: u32, mt: usize) -> Option<(PageIdx, usize)> {
+    fn take_missed_pair(self, x: PageIdx, order: u32, mt: usize, near: Near) -> Option<(PageIdx, usize)> {
         let buddy = x ^ (1 << order);
-        if order >= self.rule.top || !self.is_free(buddy, order) || self.rule.limit(x, order, mt) <= order {
+        if order >= self.rule.top || !self.is_free_near(buddy, order, near) || self.rule.limit(x, order, mt) <= order {
             return None;
         }
         let first = if planted(Bug::RecheckUpperFirst) { x.max(buddy) } else { x.min(buddy) };
@@ -305,8 +329,21 @@ impl FreeArea<'_> {
     /// One merge step for block (p, order) that we own: takes its buddy, or the whole run of
     /// buddies that one split register holds, up to order `limit`. The new order, if any.
     #[inline(always)]
-    pub fn merge_up(self, p: PageIdx, order: u32, limit: u32) -> Option<u32> {
-        for mt in 0..NR_MIGRATETYPES {
+    fn merge_up(self, p: PageIdx, order: u32, limit: u32, near: Near) -> Option<u32> {
+        if near.0 != 0
+            && let Some(merged) = self.merge_into_register(p, order, limit, near)
+        {
+            return Some(merged);
+        }
+        let buddy = p ^ (1 << order);
+        let frozen = self.lists.claim(buddy, order)?;
+        self.lists.detach(buddy, frozen);
+        Some(order + 1)
+    }
+
+    /// The part of [`Self::merge_up`] that looks at split registers.
+    fn merge_into_register(self, p: PageIdx, order: u32, limit: u32, near: Near) -> Option<u32> {
+        near.find_map(|mt| {
             let mut register = self.register(mt);
             while register.has_buddy_of(p, order) {
                 let run = register.run_from(order, limit);
@@ -320,10 +357,33 @@ impl FreeArea<'_> {
                     Err(seen) => register = seen,
                 }
             }
+            None
+        })
+    }
+}
+
+/// A set of migratetypes whose split registers have elements near a block.
+#[derive(Clone, Copy)]
+struct Near(u32);
+
+impl Near {
+    /// All of them.
+    const ALL: Near = Near((1 << NR_MIGRATETYPES) - 1);
+
+    #[inline(always)]
+    fn find_map<R>(self, mut look: impl FnMut(usize) -> Option<R>) -> Option<R> {
+        let mut rest = self.0;
+        while rest != 0 {
+            if let Some(found) = look(rest.trailing_zeros() as usize) {
+                return Some(found);
+            }
+            rest &= rest - 1;
         }
-        let buddy = p ^ (1 << order);
-        let frozen = self.lists.claim(buddy, order)?;
-        self.lists.detach(buddy, frozen);
-        Some(order + 1)
+        None
+    }
+
+    #[inline(always)]
+    fn any(self, mut holds: impl FnMut(usize) -> bool) -> bool {
+        self.find_map(|mt| holds(mt).then_some(())).is_some()
     }
 }

@@ -57,7 +57,7 @@ impl List {
     /// ORDERING(P1): AcqRel, publishes the new first page's word and everything seen before.
     #[inline(always)]
     fn cas_head(&self, old: ListHead, new: ListHead) -> Result<(), ListHead> {
-        // ORDERING(P1)
+        // ORDERING(P1, S2)
         match self.head.compare_exchange(old.raw(), new.raw(), AcqRel, Acquire) {
             Ok(_) => Ok(()),
             Err(seen) => Err(ListHead::from_raw(seen)),

@@ -59,9 +59,6 @@ impl fmt::Display for HotplugError {
 
 impl std::error::Error for HotplugError {}
 
-/// Spare entries of the memory table of a machine that allows hotplug.
-pub(crate) const SPARE_MEMORY_RANGES: usize = 64;
-
 fn get(word: &AtomicU64) -> u64 {
     word.load(Relaxed) // ORDERING(R7)
 }

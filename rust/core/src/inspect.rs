@@ -165,6 +165,29 @@ impl Zone<'_> {
         (0..self.config.max_order).map(of_order).collect()
     }
 
+    /// Free blocks per order and migratetype, row by row.
+    pub fn free_area_counts(self) -> Vec<u64> {
+        let view = self.view();
+        let of_order = |order| MigrateType::ALL.map(|mt| view.nr_blocks(order, mt));
+        (0..self.config.max_order).flat_map(of_order).collect()
+    }
+
+    /// Pages kept from requests that could use a higher zone, by the request's highest zone index.
+    pub fn lowmem_reserves(self) -> Vec<u64> {
+        let reserves = self.shared.lowmem_reserve.iter().take(self.config.nr_zones());
+        reserves.map(|word| word.load(Relaxed)).collect() // ORDERING(R7)
+    }
+
+    /// Pages in HighAtomic pageblocks.
+    pub fn nr_reserved_highatomic(self) -> u64 {
+        self.shared.nr_reserved_highatomic.load(Relaxed) // ORDERING(R7)
+    }
+
+    /// Isolated pageblocks.
+    pub fn nr_isolate_pageblock(self) -> u32 {
+        self.shared.nr_isolate_pageblock.load(Relaxed) // ORDERING(R3)
+    }
+
     /// What the fragmentation indices of an order are computed from.
     pub fn contig_page_info(self, order: u32) -> ContigPageInfo {
         ContigPageInfo::new(&self.nr_free(), order)
@@ -185,6 +208,13 @@ impl PageAllocator {
         (number < self.nr_zones()).then(|| self.zone(number))
     }
 
+    /// Numbers of the zones with memory, node by node, ascending zone index.
+    pub fn populated_zone_numbers(&self) -> Vec<usize> {
+        let mut zones: Vec<Zone<'_>> = self.zones().filter(|zone| zone.extent().present != 0).collect();
+        zones.sort_by_key(|zone| (zone.node(), zone.index()));
+        zones.into_iter().map(|zone| zone.number).collect()
+    }
+
     /// Number of the zone of a node with this zone index, if it has memory.
     pub fn zone_number(&self, nid: u32, index: usize) -> Option<usize> {
         self.zone_at(nid, index).map(|zone| zone.number)
@@ -198,6 +228,12 @@ impl PageAllocator {
     /// One past the highest pfn that any zone's page array covers.
     pub fn end_pfn(&self) -> Pfn {
         self.zones().map(|zone| zone.base_pfn + Pfn::from(zone.pages().len())).max().unwrap_or(0)
+    }
+
+    /// Is there an online cpu with this number?
+    #[inline(always)]
+    pub fn is_cpu_online(&self, cpu: usize) -> bool {
+        self.segment.cpus.get(cpu).is_some_and(|slot| slot.online.load(Relaxed) != 0) // ORDERING(R7)
     }
 
     /// Has the start-up finished (watermarks, real per-cpu lists)?

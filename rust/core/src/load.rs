@@ -109,7 +109,7 @@ fn blueprint(state: &MachineState) -> Result<Blueprint, LoadError> {
         let is_node = topology.nodes.iter().any(|node| node.nid == zone.at.nid);
         let is_zone = (zone.at.zone as usize) < config.nr_zones();
         let fits =
-            zone.extent.start_pfn.checked_add(zone.extent.spanned).is_some_and(|end| end <= crate::layout::MAX_PFN);
+            zone.extent.start_pfn.checked_add(zone.extent.spanned).is_some_and(|end| end <= crate::types::MAX_PFN);
         if !is_node || !is_zone || !fits || zones[..i].iter().any(|other| other.at == zone.at) {
             return Err(LoadError::Zone(zone.at.nid, zone.at.zone));
         }
@@ -195,6 +195,8 @@ impl ZoneLoader<'_> {
             put64(word, n);
         }
         self.load_pageblocks(state)?;
+        let nr_cma = state.blocks.iter().filter(|mt| **mt == Some(MigrateType::Cma)).count() as u64;
+        put64(&shared.cma_pages, nr_cma << zone.config.pageblock_order);
         self.load_free_lists(state)?;
         for cpu_stat in &state.cpustat {
             let cpu_zone =

@@ -19,7 +19,7 @@ const DEF_PRIORITY: u32 = 12;
 /// Pages one round wants at least (`SWAP_CLUSTER_MAX`).
 const SWAP_CLUSTER_MAX: u64 = 32;
 /// Runs without success after which kswapd is hopeless (`MAX_RECLAIM_RETRIES`).
-const MAX_FAILURES: u32 = 16;
+pub(crate) const MAX_FAILURES: u32 = 16;
 
 thread_local! {
     /// This thread is inside a hook: it may use the reserves and must not reclaim

@@ -3,6 +3,9 @@
 /// Page frame number.
 pub type Pfn = u64;
 
+/// Page frame numbers of memory must be below this (4 PiB of 4 KiB pages).
+pub const MAX_PFN: Pfn = 1 << 40;
+
 /// Number of orders the engine is built for: orders are `0..MAX_ORDER`.
 ///
 /// include/linux/mmzone.h, `MAX_ORDER`. A [`crate::config::Config`] may use fewer.

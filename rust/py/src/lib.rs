@@ -1,9 +1,20 @@
 //! The native module `pagebuddy._pagebuddy`: a thin layer over `pagebuddy-core`.
 
+mod allocate;
+mod allocator;
+mod arguments;
+mod config;
 mod convert;
 mod errors;
+mod look;
 mod memblock;
+mod node;
+mod page;
+mod policy;
+mod python;
+mod sysctl;
 mod text_source;
+mod zone;
 
 use pyo3::prelude::*;
 
@@ -12,7 +23,19 @@ mod _pagebuddy {
     use super::*;
 
     #[pymodule_export]
+    use crate::allocator::PyPageAllocator;
+    #[pymodule_export]
+    use crate::config::PyConfig;
+    #[pymodule_export]
     use crate::memblock::{PyMemblock, PyMemblockRegion};
+    #[pymodule_export]
+    use crate::node::{PyNode, PyNodeTable};
+    #[pymodule_export]
+    use crate::page::PyPage;
+    #[pymodule_export]
+    use crate::policy::PyMemPolicy;
+    #[pymodule_export]
+    use crate::zone::{PyPcp, PyZone, PyZoneTable};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

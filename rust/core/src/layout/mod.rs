@@ -21,10 +21,7 @@ pub use zonelist::{ZoneRef, fallback_node_orders};
 use crate::config::Config;
 use crate::error::BootError;
 use crate::memblock::Region;
-use crate::types::{Pfn, ZoneKind};
-
-/// Page frame numbers of memory must be below this (4 PiB of 4 KiB pages).
-pub const MAX_PFN: Pfn = 1 << 40;
+use crate::types::{MAX_PFN, Pfn, ZoneKind};
 
 /// Bytes of a page descriptor that the provisional managed count assumes (`sizeof(struct page)`).
 const STRUCT_PAGE_SIZE: u64 = 64;

@@ -2,7 +2,10 @@
 
 use crate::config::Config;
 use crate::error::BootError;
+use crate::memblock::Region;
 
+/// Most cpus that a machine can have.
+const MAX_NR_CPUS: usize = 4096;
 /// Distance of a node to itself (include/linux/topology.h, `LOCAL_DISTANCE`).
 const LOCAL_DISTANCE: u32 = 10;
 /// Distance between nodes when firmware says nothing (`REMOTE_DISTANCE`).
@@ -25,6 +28,37 @@ impl Topology {
     /// One node, with `nr_cpus` CPUs.
     pub fn single_node(nr_cpus: usize) -> Topology {
         Topology { nodes: vec![0], cpu_node: vec![0; nr_cpus], distance: Vec::new() }
+    }
+
+    /// The topology of a machine with this memory: its nodes are those of memory and cpus.
+    ///
+    /// Cpus of which nobody says where they are go round the nodes (arch/x86/mm/numa.c,
+    /// `numa_init_array`). Without NUMA everything is on node 0.
+    pub fn of_machine(
+        config: &Config,
+        memory: &[Region],
+        nr_cpus: usize,
+        cpu_node: Option<Vec<u32>>,
+        distance: Vec<Vec<u32>>,
+    ) -> Result<Topology, BootError> {
+        if !(1..=MAX_NR_CPUS).contains(&nr_cpus) {
+            return Err(BootError::Topology("a machine has 1 to 4096 cpus"));
+        }
+        if cpu_node.as_ref().is_some_and(|cpu_node| cpu_node.len() != nr_cpus) {
+            return Err(BootError::Topology("cpu_node must name one node per cpu"));
+        }
+        let of_memory = memory.iter().map(|region| region.nid.unwrap_or(0));
+        let of_cpus = cpu_node.iter().flatten().copied();
+        let mut nodes: Vec<u32> = of_memory.chain(of_cpus).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        if nodes.is_empty() || !config.numa {
+            nodes = vec![0];
+        }
+        let round_robin = || nodes.iter().copied().cycle().take(nr_cpus).collect();
+        let topology = Topology { cpu_node: cpu_node.unwrap_or_else(round_robin), nodes, distance };
+        topology.validate(config)?;
+        Ok(topology)
     }
 
     /// Checks the parts against each other and against the configuration.

@@ -6,6 +6,7 @@ mod frag;
 mod hotplug;
 mod inspect;
 mod pressure;
+mod vmstat;
 
 use pagebuddy_core::allocator::{CpuChoice, PageAllocator};
 use pagebuddy_core::config::Config;
