@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 import pkgutil
 import re
 from importlib.metadata import metadata, requires, version
-
-import pytest
 
 import pagebuddy
 
@@ -33,16 +29,6 @@ def test_version_and_requirements() -> None:
     unconditional = [requirement for requirement in requires("pagebuddy") or [] if "extra ==" not in requirement]
     assert [re.split(r"[<>=]", requirement)[0] for requirement in unconditional] == ["numpy"]
     assert metadata("pagebuddy")["License-Expression"] == "MIT OR Apache-2.0"
-
-
-@pytest.mark.parametrize("name", ["pagebuddy", *(name for name in MODULES if not name.endswith("__main__"))])
-def test_examples_in_docstrings(name: str) -> None:
-    module = importlib.import_module(name)
-    finder = doctest.DocTestFinder(exclude_empty=True)
-    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL)
-    for test in finder.find(module, name, globs=vars(pagebuddy) | vars(module)):
-        runner.run(test)
-    assert runner.summarize(verbose=False).failed == 0
 
 
 def test_every_export_is_documented() -> None:
