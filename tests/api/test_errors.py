@@ -13,6 +13,8 @@ from pagebuddy import errors
 
 EXAMPLES: list[tuple[errors.PagebuddyError, type[Exception], dict[str, object]]] = [
     (errors.AllocationFailed(4, 0xCC0, "report"), MemoryError, {"order": 4, "gfp": 0xCC0, "report": "report"}),
+    (errors.WouldLoopForever(1, 0x8CC0, "r"), MemoryError, {"order": 1, "gfp": 0x8CC0, "report": "r"}),
+    (errors.RangeBusyError(5), RuntimeError, {"pfn": 5}),
     (errors.BadPageError(0x1A40, "double free"), ValueError, {"pfn": 0x1A40, "reason": "double free"}),
     (errors.CorruptionError("bad", pfn=3, zone="DMA"), RuntimeError, {"violation": "bad", "pfn": 3, "zone": "DMA"}),
     (errors.ConfigError("bad", option="thp"), ValueError, {"option": "thp"}),
