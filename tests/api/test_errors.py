@@ -55,3 +55,18 @@ def test_messages() -> None:
     assert str(errors.BadPageError(0x1A40, "double free")) == "bad page: pfn 0x1a40: double free"
     assert str(errors.RecordingError("cut off", path="f.gz", line=7)) == "f.gz:7: cut off"
     assert str(errors.RecordingError("cut off")) == "cut off"
+    assert str(errors.BadPageError(-1, "no page")) == "bad page: pfn -0x1: no page"
+    assert len(str(errors.BadPageError(1 << 100_000, "no page"))) < 60
+
+
+def test_a_report_is_made_once_and_travels() -> None:
+    calls: list[str] = []
+
+    def report() -> str:
+        calls.append("made")
+        return "report"
+
+    error = errors.AllocationFailed(4, 0xCC0, report)
+    assert calls == []
+    assert pickle.loads(pickle.dumps(error)).report == "report"
+    assert (error.report, error.report, len(calls)) == ("report", "report", 1)

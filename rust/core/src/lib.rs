@@ -79,4 +79,6 @@ pub mod watermark;
 pub mod word;
 #[cfg(not(feature = "loom"))]
 pub mod zone;
+#[cfg(not(feature = "loom"))]
+pub mod zone_view;
 pub mod zonelist;

@@ -335,7 +335,7 @@ impl PyPageAllocator {
     fn validate(&self, py: Python<'_>) -> PyResult<()> {
         py.detach(|| self.machine.validate()).map_err(|violation| {
             let number = self.machine.zone_number(violation.nid, violation.zone);
-            let zone = number.and_then(|number| self.machine.zone_by_number(number));
+            let zone = number.and_then(|number| self.machine.zone_view(number));
             violation_error(py, &violation, zone.map_or("?", |zone| zone.kind().name()))
         })
     }
@@ -401,10 +401,7 @@ impl PyPageAllocator {
     }
 
     fn __repr__(&self) -> String {
-        let managed: u64 = (0..self.machine.nr_zones())
-            .filter_map(|number| self.machine.zone_by_number(number))
-            .map(|zone| zone.managed())
-            .sum();
+        let managed: u64 = self.machine.zone_views().map(|zone| zone.managed()).sum();
         let nodes = self.machine.node_ids().len();
         format!("<PageAllocator nodes={nodes} cpus={} managed={managed} stage={}>", self.nr_cpus(), self.stage())
     }

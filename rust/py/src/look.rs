@@ -158,10 +158,8 @@ impl PyPageAllocator {
     ///     array([ 3, 11], dtype=uint64)
     fn free_area_counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let machine = &*self.machine;
-        let numbers = machine.populated_zone_numbers();
-        let zones = || numbers.iter().filter_map(|number| machine.zone_by_number(*number));
-        let counts: Vec<u64> = py.detach(|| zones().flat_map(|zone| zone.free_area_counts()).collect());
-        let shape = (numbers.len(), machine.config().max_order, MigrateType::ALL.len());
+        let counts: Vec<u64> = py.detach(|| machine.zone_views().flat_map(|zone| zone.free_area_counts()).collect());
+        let shape = (-1, i64::from(machine.config().max_order), MigrateType::ALL.len());
         uint64_array(py, &counts)?.call_method1("reshape", (shape,))
     }
 
@@ -262,10 +260,8 @@ impl PyPageAllocator {
             return Err(PyValueError::new_err(format!("an order must be below MAX_ORDER ({max_order})")));
         }
         let indices = PyDict::new(py);
-        for number in self.machine.populated_zone_numbers() {
-            if let Some(zone) = self.machine.zone_by_number(number) {
-                indices.set_item((zone.node(), zone.kind().name()), index(zone.contig_page_info(order.0)))?;
-            }
+        for zone in self.machine.zone_views() {
+            indices.set_item((zone.node(), zone.kind().name()), index(zone.contig_page_info(order.0)))?;
         }
         Ok(indices)
     }

@@ -6,7 +6,7 @@ use pagebuddy_core::allocator::PageAllocator;
 use pagebuddy_core::counters::NumaEvent;
 use pagebuddy_core::state::PcpState;
 use pagebuddy_core::types::{MIGRATE_PCPTYPES, MigrateType, Pfn};
-use pagebuddy_core::zone;
+use pagebuddy_core::zone_view::ZoneView;
 use pyo3::exceptions::{PyIndexError, PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyList, PyString, PyTuple};
@@ -35,8 +35,8 @@ pub struct PyZone {
 }
 
 impl PyZone {
-    fn zone(&self) -> zone::Zone<'_> {
-        self.machine.zone_by_number(self.number).expect("a zone's number is below nr_zones and zones are never removed")
+    fn zone(&self) -> ZoneView<'_> {
+        self.machine.zone_view(self.number).expect("a zone's number is below nr_zones and zones are never removed")
     }
 
     fn key(&self) -> (u32, &'static str) {
@@ -106,8 +106,7 @@ impl PyZone {
     /// Watermarks ``(min, low, high)`` in pages, as a named tuple, without the boost.
     #[getter]
     fn watermarks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let zone = self.zone();
-        let marks: [u64; 3] = core::array::from_fn(|which| zone.raw_watermark(which));
+        let marks = self.zone().watermarks();
         python::WATERMARKS.get(py)?.call1((marks[0], marks[1], marks[2]))
     }
 
@@ -138,7 +137,7 @@ impl PyZone {
     /// Free pages as decisions see them: the approximate counter ``NR_FREE_PAGES``.
     #[getter]
     fn nr_free_pages(&self) -> i64 {
-        self.zone().free_pages_approximate()
+        self.zone().nr_free_pages()
     }
 
     /// The zone's counters by name: ``nr_free_pages`` (approximate), ``nr_free_pages_snapshot``
@@ -149,9 +148,9 @@ impl PyZone {
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let zone = self.zone();
         let counters = PyDict::new(py);
-        counters.set_item("nr_free_pages", zone.free_pages_approximate())?;
-        counters.set_item("nr_free_pages_snapshot", zone.free_pages_snapshot())?;
-        counters.set_item("nr_free_cma", zone.free_cma_approximate())?;
+        counters.set_item("nr_free_pages", zone.nr_free_pages())?;
+        counters.set_item("nr_free_pages_snapshot", zone.nr_free_pages_snapshot())?;
+        counters.set_item("nr_free_cma", zone.nr_free_cma())?;
         let (pgalloc, pgfree) = zone.vm_events();
         counters.set_item("pgalloc", pgalloc)?;
         counters.set_item("pgfree", pgfree)?;
@@ -215,11 +214,11 @@ impl PyZone {
     ///     >>> machine.zones[0, "DMA32"].pcp(0)
     ///     <Pcp cpu=0 count=0 high=227 batch=1>
     fn pcp(&self, cpu: Count) -> PyResult<PyPcp> {
-        let nr_cpus = self.machine.nr_cpus();
-        let id = usize::try_from(cpu.0).ok().filter(|cpu| *cpu < nr_cpus);
-        let id = id.ok_or_else(|| PyValueError::new_err(format!("cpus are 0 to {}", nr_cpus - 1)))?;
-        let config = self.machine.config();
-        Ok(PyPcp { state: self.zone().pcp_state(id), pageblock_order: config.pageblock_order })
+        let state = usize::try_from(cpu.0).ok().and_then(|cpu| self.zone().pcp(cpu)).ok_or_else(|| {
+            let last = self.machine.nr_cpus() - 1;
+            PyValueError::new_err(format!("cpus are 0 to {last}"))
+        })?;
+        Ok(PyPcp { state, pageblock_order: self.machine.config().pageblock_order })
     }
 
     /// Why a request of an order would fail, in thousandths: towards 0 for lack of memory, towards
@@ -354,7 +353,7 @@ impl PyZoneTable {
     /// The zones of one node, or of all.
     pub fn of_node(machine: &Arc<PageAllocator>, nid: Option<u32>) -> Self {
         let in_node = |number: &usize| {
-            let zone = machine.zone_by_number(*number);
+            let zone = machine.zone_view(*number);
             nid.is_none_or(|nid| zone.is_some_and(|zone| zone.node() == nid))
         };
         Self::new(machine, machine.populated_zone_numbers().into_iter().filter(in_node))
