@@ -56,6 +56,7 @@ from pagebuddy.gfp import (
 )
 from pagebuddy.memblock import MemblockFlag
 from pagebuddy.page_state import PageFlag, PageState
+from pagebuddy.recording import ReplayDifference, ReplayReport, replay
 from pagebuddy.watermarks import Watermarks
 
 __all__ = [
@@ -100,11 +101,14 @@ __all__ = [
     "Pcp",
     "RangeBusyError",
     "RecordingError",
+    "ReplayDifference",
     "ReplayMismatch",
+    "ReplayReport",
     "SnapshotError",
     "Watermarks",
     "WouldLoopForever",
     "Zone",
     "ZoneTable",
     "__version__",
+    "replay",
 ]

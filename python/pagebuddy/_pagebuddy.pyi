@@ -1,8 +1,8 @@
 """The native module. Import its names from `pagebuddy`; their documentation is theirs at run time."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
-from typing import Literal, SupportsIndex, TypeAlias, final
+from typing import Any, Literal, SupportsIndex, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ __all__ = [
     "Zone",
     "ZoneTable",
     "__version__",
+    "_replay_file",
 ]
 
 _Bytes: TypeAlias = SupportsIndex | str
@@ -34,6 +35,10 @@ _Stage: TypeAlias = Literal["early", "late"]
 _TextSource: TypeAlias = str | bytes | PathLike[str]
 
 __version__: str
+
+def _replay_file(
+    path: str | PathLike[str], progress: Callable[[float, int], object] | None = None
+) -> dict[str, Any]: ...
 
 @final
 class MemblockRegion:

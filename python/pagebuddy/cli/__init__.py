@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from pagebuddy import PagebuddyError, __version__
-from pagebuddy.cli import info
+from pagebuddy.cli import info, replay
 
 __all__ = ["main"]
 
@@ -19,11 +19,12 @@ EPILOG = """\
 examples:
   pagebuddy info                 what is installed, and what it can do on this machine
   pagebuddy info --json          the same for a program
+  pagebuddy replay FILE...       replay recordings of the real kernel and compare
   pagebuddy COMMAND --help       what a command does, with examples
 """
 
 #: Every command module offers NAME, SUMMARY, add_arguments(parser) and run(arguments) -> exit status.
-COMMANDS = (info,)
+COMMANDS = (info, replay)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ use pagebuddy_core::memblock as core;
 use pagebuddy_core::segment::ImageError;
 use pagebuddy_core::verify::Violation;
 use pagebuddy_replay::memory_map::{MapError, MapErrorKind};
+use pagebuddy_replay::report::RecordingError as UnreadableRecording;
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -21,6 +22,7 @@ pyo3::import_exception!(pagebuddy.errors, MemblockError);
 pyo3::import_exception!(pagebuddy.errors, MemblockDiscardedError);
 pyo3::import_exception!(pagebuddy.errors, MemblockNoMemoryError);
 pyo3::import_exception!(pagebuddy.errors, MemoryMapError);
+pyo3::import_exception!(pagebuddy.errors, RecordingError);
 
 /// The exception for a refused memblock operation.
 pub fn memblock_error(error: core::MemblockError) -> PyErr {
@@ -94,4 +96,15 @@ pub fn violation_error(py: Python<'_>, violation: &Violation, zone: &str) -> PyE
     let filled = details.set_item("pfn", violation.pfn).and_then(|()| details.set_item("zone", zone));
     let error = filled.and_then(|()| py.get_type::<CorruptionError>().call((violation.to_string(),), Some(&details)));
     error.map_or_else(|error| error, PyErr::from_value)
+}
+
+/// The exception for an unreadable recording.
+pub fn recording_error(py: Python<'_>, error: &UnreadableRecording) -> PyErr {
+    let made = || {
+        let keywords = PyDict::new(py);
+        keywords.set_item("path", &error.file)?;
+        keywords.set_item("line", (error.line > 0).then_some(error.line))?;
+        py.get_type::<RecordingError>().call((&error.message,), Some(&keywords))
+    };
+    made().map_or_else(|failure| failure, PyErr::from_value)
 }

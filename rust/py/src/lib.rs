@@ -12,6 +12,7 @@ mod node;
 mod page;
 mod policy;
 mod python;
+mod replay;
 mod sysctl;
 mod text_source;
 mod zone;
@@ -34,6 +35,8 @@ mod _pagebuddy {
     use crate::page::PyPage;
     #[pymodule_export]
     use crate::policy::PyMemPolicy;
+    #[pymodule_export]
+    use crate::replay::replay_file;
     #[pymodule_export]
     use crate::zone::{PyPcp, PyZone, PyZoneTable};
 

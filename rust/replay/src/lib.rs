@@ -1,5 +1,6 @@
 //! Recordings of the Linux page allocator: parsing, replay, comparison.
 
+pub mod file;
 pub mod golden;
 pub mod lines;
 pub mod memblock_recording;

@@ -6,6 +6,8 @@
 mod operation;
 mod record;
 
+pub use record::FORMAT;
+
 use crate::lines::Lines;
 use crate::report::{Mismatch, RecordingError, RecordingErrorKind, Report};
 use operation::{Operation, Outcome};
@@ -25,7 +27,7 @@ pub fn replay(reader: impl Read, name: &str) -> Result<Report, RecordingError> {
         Some(Err((kind, message))) => return Err(lines.error(kind, message)),
         None => return Err(lines.error(RecordingErrorKind::Truncated, "the recording is empty")),
     };
-    let report = Report::new(name, "memblock", format!("{}-s{}", header.scenario, header.seed));
+    let report = Report::new(name, "memblock", &*header.scenario).with_seed(Some(header.seed));
     let fresh = Memblock::with_geometry(header.config.geometry())
         .map_err(|error| lines.error(RecordingErrorKind::Unsupported, error.to_string()))?;
     let mut replay = Replay::new(header, fresh, report);

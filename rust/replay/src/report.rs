@@ -11,8 +11,10 @@ pub struct Report {
     pub file: String,
     /// `boot`, `early`, `late`, `trace` or `memblock`.
     pub mode: String,
-    /// Scenario and seed that produced the recording, `api-s1` for example.
+    /// Scenario that produced the recording.
     pub scenario: String,
+    /// Seed of the scenario, if it has one.
+    pub seed: Option<u64>,
     /// Operations in the recording.
     pub ops: u64,
     /// Operations performed before the replay ended.
@@ -46,6 +48,11 @@ impl Report {
             && self.matched == self.ops
             && self.digests_matched == self.digests
             && self.states_matched == self.states
+    }
+
+    /// The same report with the scenario's seed.
+    pub fn with_seed(self, seed: Option<u64>) -> Report {
+        Report { seed, ..self }
     }
 
     /// Remembers a difference; only the first one is kept.
@@ -164,7 +171,7 @@ mod tests {
 
     #[test]
     fn exact_means_everything_matched() {
-        let mut report = Report::new("a.jsonl.gz", "early", "api-s1");
+        let mut report = Report::new("a.jsonl.gz", "early", "api");
         assert!(report.is_exact());
         report.ops = 2;
         report.replayed = 2;
@@ -178,7 +185,7 @@ mod tests {
 
     #[test]
     fn only_the_first_mismatch_is_kept() {
-        let mut report = Report::new("a", "early", "api-s1");
+        let mut report = Report::new("a", "early", "api");
         report.mismatch(|| mismatch(7));
         report.mismatch(|| mismatch(9));
         assert_eq!(report.first_mismatch.as_ref().map(|m| m.line), Some(7));

@@ -54,7 +54,7 @@ fn reject(start: &str, from: &str, to: &str, kind: Kind, mention: &str) {
 fn the_undamaged_recording_is_read() {
     let recording = parse(&good()).expect("a good recording");
     assert_eq!(recording.ops.ops.len(), 6000);
-    assert_eq!(recording.scenario(), "soak-s15");
+    assert_eq!((&*recording.header.scenario, recording.header.seed), ("soak", Some(15)));
     assert!(recording.start_machine().is_some());
 }
 

@@ -58,7 +58,8 @@ fn the_undamaged_recording_is_exact() {
     let report = run(&good()).expect("readable");
     assert!(report.is_exact(), "{report}");
     assert_eq!((report.ops, report.states), (2, 2));
-    assert_eq!((report.mode.as_str(), report.scenario.as_str()), ("memblock", "tiny-s1"));
+    assert_eq!((report.mode.as_str(), report.scenario.as_str()), ("memblock", "tiny"));
+    assert_eq!(report.seed, Some(1));
 }
 
 #[test]

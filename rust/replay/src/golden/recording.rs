@@ -187,14 +187,6 @@ impl Recording {
         })
     }
 
-    /// Scenario and seed.
-    pub fn scenario(&self) -> String {
-        match self.header.seed {
-            Some(seed) => format!("{}-s{seed}", self.header.scenario),
-            None => self.header.scenario.clone(),
-        }
-    }
-
     /// Reads the recording at `path`, with the boot parameters of its folder. `progress` is called
     /// now and then with the share of the file that has been read; breaking ends the reading with
     /// `Ok(None)`.

@@ -31,7 +31,8 @@ pub fn replay<M: Machine>(
     if recording.header.mode == Mode::Trace {
         return Err(unsupported("the states around a trace hold no operations; replay the trace's folder".to_owned()));
     }
-    let mut report = Report::new(&*recording.file, recording.header.mode.name(), recording.scenario());
+    let header = &recording.header;
+    let mut report = Report::new(&*recording.file, header.mode.name(), &*header.scenario).with_seed(header.seed);
     report.ops = ops.ops.len() as u64;
     report.states = 1;
     for check in &recording.checks {

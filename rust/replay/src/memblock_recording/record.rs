@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// Name and version of the format.
-const FORMAT: &str = "memblock-golden";
+/// Value of the header's `format`.
+pub const FORMAT: &str = "memblock-golden";
 const VERSION: u64 = 1;
 
 /// The first line.
