@@ -7,7 +7,7 @@ use crate::gfp::{Gfp, GfpZoneTable};
 use crate::memblock::FLAG_MIRROR;
 use crate::node::NodeParts;
 use crate::segment::{ImageError, MIXED, Machine, Segment};
-use crate::sync::Relaxed;
+use crate::sync::{AtomicU32, Relaxed};
 use crate::trace::TraceSink;
 use crate::types::{MigrateType, Pfn, ZoneKind};
 use crate::zone::{Zone, ZoneParts};
@@ -46,6 +46,7 @@ pub struct PageAllocator {
     block_shift: u32,
     holder: u64,
     trace: Arc<TraceSink>,
+    tells_fallbacks: Arc<AtomicU32>,
 }
 
 impl PageAllocator {
@@ -55,8 +56,9 @@ impl PageAllocator {
         let inconsistent = ImageError::Inconsistent;
         let config = segment.header.config().ok_or(inconsistent)?;
         let trace = Arc::new(TraceSink::default());
+        let tells_fallbacks = Arc::new(AtomicU32::new(0));
         let zones = (0..segment.zones.len())
-            .map(|number| zone_parts(&segment, &config, number, &trace))
+            .map(|number| zone_parts(&segment, &config, number, &trace, &tells_fallbacks))
             .collect::<Option<Vec<ZoneParts>>>()
             .ok_or(inconsistent)?;
         let mut node_position = [u8::MAX; 64];
@@ -85,6 +87,7 @@ impl PageAllocator {
             block_shift,
             holder: u64::from(std::process::id()),
             trace,
+            tells_fallbacks,
         };
         allocator.spans = allocator.find_spans();
         let nr_zones = allocator.zones.len();
@@ -164,6 +167,11 @@ impl PageAllocator {
     /// Where trace events go.
     pub fn trace(&self) -> &TraceSink {
         &self.trace
+    }
+
+    /// Switches on or off that hooks are told of every fallback.
+    pub fn tell_fallbacks(&self, on: bool) {
+        self.tells_fallbacks.store(on.into(), Relaxed); // ORDERING(R9)
     }
 
     /// Number of cpu slots.
@@ -320,7 +328,13 @@ impl PageAllocator {
 }
 
 /// A zone's places in the segment, if the segment holds them.
-fn zone_parts(segment: &Segment, config: &Config, number: usize, trace: &Arc<TraceSink>) -> Option<ZoneParts> {
+fn zone_parts(
+    segment: &Segment,
+    config: &Config,
+    number: usize,
+    trace: &Arc<TraceSink>,
+    tells_fallbacks: &Arc<AtomicU32>,
+) -> Option<ZoneParts> {
     let shared = segment.zone(number)?;
     let base_pfn = shared.base_pfn.load(Relaxed); // ORDERING(R1)
     let index = shared.index.load(Relaxed) as usize; // ORDERING(R1)
@@ -346,6 +360,7 @@ fn zone_parts(segment: &Segment, config: &Config, number: usize, trace: &Arc<Tra
         page_descs: segment.pages.get(number)?.share(),
         pageblocks: segment.pageblocks_from(base_pfn, config.pageblock_order)?,
         trace: trace.clone(),
+        tells_fallbacks: tells_fallbacks.clone(),
         shared,
     })
 }

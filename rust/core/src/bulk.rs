@@ -4,6 +4,7 @@ use crate::allocator::{CpuChoice, PageAllocator};
 use crate::gfp::Gfp;
 use crate::page_alloc::{AllocError, AllocRequest};
 use crate::pressure::Hooks;
+use crate::reclaim;
 use crate::sync::Relaxed;
 use crate::types::Pfn;
 use crate::word::page_info::PageInfo;
@@ -35,7 +36,7 @@ impl PageAllocator {
             return filled;
         }
         if slots.len() - filled > 1
-            && let Some(filled) = self.bulk_from_lists(cpu, request, slots, filled)
+            && let Some(filled) = self.bulk_from_lists(cpu, request, slots, filled, hooks)
         {
             return filled;
         }
@@ -59,6 +60,7 @@ impl PageAllocator {
         request: BulkRequest,
         slots: &mut [Option<Pfn>],
         start: usize,
+        hooks: &dyn Hooks,
     ) -> Option<usize> {
         let gfp = Gfp(request.gfp.0 & self.machine().gfp_allowed_mask.load(Relaxed)); // ORDERING(R7)
         let mt = self.migratetype_of(gfp);
@@ -93,6 +95,9 @@ impl PageAllocator {
         }
         zone.count_pgalloc(&cpu, taken);
         zone.count_numa_allocation(&cpu, preferred, taken);
+        if let Some(fallbacks) = cpu.leave() {
+            fallbacks.into_iter().for_each(|event| reclaim::as_memalloc(|| hooks.event(event)));
+        }
         Some(filled)
     }
 

@@ -3,15 +3,19 @@
 //! A slot is leased with one CAS and given back with one store. Nobody waits for a slot: if it is
 //! taken, the caller uses another one, or works on the zone directly.
 
+use crate::pressure::PressureEvent;
 use crate::segment::CpuSlot;
 use crate::sync::{Acquire, Relaxed, Release};
+use core::cell::Cell;
 
 /// A cpu a caller runs on, and whether its per-cpu state is ours for the moment.
-#[derive(Debug)]
+#[expect(clippy::box_collection, reason = "one word on every call's stack instead of three")]
 pub struct Cpu<'a> {
     slot: &'a CpuSlot,
     id: usize,
     leased: bool,
+    /// Fallbacks to tell of when the lease is given back.
+    fallbacks: Cell<Option<Box<Vec<PressureEvent>>>>,
 }
 
 impl<'a> Cpu<'a> {
@@ -23,7 +27,7 @@ impl<'a> Cpu<'a> {
         let leased = slot.lease.load(Relaxed) == 0
             // ORDERING(P7): Acquire, sees what the last holder wrote.
             && slot.lease.compare_exchange(0, holder, Acquire, Relaxed).is_ok();
-        Cpu { slot, id, leased }
+        Cpu { slot, id, leased, fallbacks: Cell::new(None) }
     }
 
     /// A free online cpu, `first` if possible; unleased `first` if all are taken.
@@ -41,7 +45,7 @@ impl<'a> Cpu<'a> {
                 return cpu;
             }
         }
-        Cpu { slot: &slots[first], id: first, leased: false }
+        Cpu { slot: &slots[first], id: first, leased: false, fallbacks: Cell::new(None) }
     }
 
     /// Number of the cpu.
@@ -56,10 +60,29 @@ impl<'a> Cpu<'a> {
         self.leased
     }
 
+    /// Remembers a fallback until the lease is given back.
+    pub fn remember_fallback(&self, event: PressureEvent) {
+        let mut fallbacks = self.fallbacks.take().unwrap_or_default();
+        fallbacks.push(event);
+        self.fallbacks.set(Some(fallbacks));
+    }
+
+    /// Gives the lease back; the fallbacks that were remembered.
+    #[inline(always)]
+    pub fn leave(self) -> Option<Box<Vec<PressureEvent>>> {
+        self.fallbacks.take()
+    }
+
     /// Node of the cpu.
     #[inline(always)]
     pub fn node(&self) -> u32 {
         self.slot.node.load(Relaxed) // ORDERING(R1)
+    }
+}
+
+impl core::fmt::Debug for Cpu<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "cpu {}{}", self.id, if self.leased { " (leased)" } else { "" })
     }
 }
 

@@ -4,6 +4,7 @@ use crate::allocator::{CpuChoice, PageAllocator};
 use crate::cpu::Cpu;
 use crate::gfp::{AllocFlags, FastPathInputs, Gfp};
 use crate::pressure::Hooks;
+use crate::reclaim;
 use crate::state::ZONE_FLAG_RECLAIM_ACTIVE;
 use crate::sync::Relaxed;
 use crate::trace::Event;
@@ -192,12 +193,13 @@ impl PageAllocator {
         hooks: &dyn Hooks,
     ) -> Option<Taken<'a>> {
         let mut boosted = Vec::new();
-        let taken = {
-            let cpu = self.enter(ctx.cpu);
-            self.walk_zones(&cpu, ctx, walk, gfp, flags, &mut boosted)
-        };
+        let cpu = self.enter(ctx.cpu);
+        let taken = self.walk_zones(&cpu, ctx, walk, gfp, flags, &mut boosted);
+        // Hooks are called with the lease given back, because they may allocate.
+        if let Some(fallbacks) = cpu.leave() {
+            fallbacks.into_iter().for_each(|event| reclaim::as_memalloc(|| hooks.event(event)));
+        }
         if !boosted.is_empty() {
-            // With the lease given back, because the hook may allocate.
             boosted.into_iter().for_each(|number| self.wake_kswapd_boosted(self.zone(number), hooks));
         }
         taken

@@ -4,6 +4,7 @@
 //! happens in between. No cpu lease is held during a call, so a hook may allocate and free.
 
 use crate::gfp::Gfp;
+use crate::types::{MigrateType, Pfn};
 
 /// Result of a compaction attempt, in the kernel's order (include/linux/compaction.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +84,24 @@ pub enum PressureEvent {
         nid: u32,
         /// Zone index.
         zone: usize,
+    },
+    /// A block of another migratetype was taken (told only if somebody wants to know,
+    /// [`crate::allocator::PageAllocator::tell_fallbacks`]).
+    Fallback {
+        /// Node.
+        nid: u32,
+        /// Zone index.
+        zone: usize,
+        /// First page of the block.
+        pfn: Pfn,
+        /// Order of the request.
+        order: u32,
+        /// Order of the block.
+        fallback_order: u32,
+        /// Migratetype of the request.
+        migratetype: MigrateType,
+        /// Migratetype of the list the block was in.
+        fallback_migratetype: MigrateType,
     },
     /// Direct reclaim begins.
     DirectReclaim(Request),

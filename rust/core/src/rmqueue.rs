@@ -4,6 +4,7 @@
 use crate::buddy::Moved;
 use crate::cpu::Cpu;
 use crate::gfp::AllocFlags;
+use crate::pressure::PressureEvent;
 use crate::state::ZONE_FLAG_BOOSTED_WATERMARK;
 use crate::sync::{Relaxed, SeqCst};
 use crate::trace::Event;
@@ -92,6 +93,18 @@ impl Zone<'_> {
             fallback_migratetype: choice.mt as u8,
             change_ownership: self.blocks().get(x) == mt,
         });
+        // ORDERING(R9)
+        if self.tells_fallbacks.load(Relaxed) != 0 {
+            cpu.remember_fallback(PressureEvent::Fallback {
+                nid: self.node,
+                zone: self.index,
+                pfn: self.pfn(x),
+                order,
+                fallback_order: choice.order,
+                migratetype: mt,
+                fallback_migratetype: choice.mt,
+            });
+        }
         true
     }
 

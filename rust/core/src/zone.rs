@@ -9,7 +9,7 @@ use crate::free_list::FreeLists;
 use crate::page_array::{PageArray, PageDesc};
 use crate::pageblock::Pageblocks;
 use crate::segment::{CpuSlot, CpuZone, Machine, SharedRef, SharedSlice, ZoneShared};
-use crate::sync::{AtomicU8, Relaxed};
+use crate::sync::{AtomicU8, AtomicU32, Relaxed};
 use crate::trace::TraceSink;
 use crate::types::{MIGRATE_PCPTYPES, MigrateType, Pfn, ZoneKind};
 use crate::word::PageIdx;
@@ -47,6 +47,8 @@ pub struct ZoneParts {
     pub pageblocks: SharedSlice<AtomicU8>,
     /// Where trace events go.
     pub trace: Arc<TraceSink>,
+    /// Whether hooks want to be told of fallbacks.
+    pub tells_fallbacks: Arc<AtomicU32>,
 }
 
 /// Handle of one zone: one pointer, borrowed from the allocator.

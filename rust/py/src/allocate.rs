@@ -13,7 +13,6 @@ use pagebuddy_core::allocator::{CpuChoice, PageAllocator};
 use pagebuddy_core::bulk::BulkRequest;
 use pagebuddy_core::gfp::Gfp;
 use pagebuddy_core::page_alloc::{AllocError, AllocRequest};
-use pagebuddy_core::pressure::NoHooks;
 use pagebuddy_core::types::{MigrateType, Pfn};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyBufferError, PyOverflowError, PyTypeError, PyValueError};
@@ -103,9 +102,9 @@ impl PyPageAllocator {
         match place.check(&self.machine)? {
             Target::Nodes { nid, nodemask } => {
                 let request = AllocRequest { gfp, order, nid, nodemask };
-                Ok(self.machine.alloc_pages(place.cpu, request, &NoHooks))
+                Ok(self.machine.alloc_pages(place.cpu, request, &self.hooks))
             }
-            Target::Policy(policy) => policy.alloc_pages(&self.machine, place.cpu, gfp, order, &NoHooks),
+            Target::Policy(policy) => policy.alloc_pages(&self.machine, place.cpu, gfp, order, &self.hooks),
         }
     }
 
@@ -355,9 +354,9 @@ impl PyPageAllocator {
         let mut work = || match target {
             Target::Nodes { nid, nodemask } => {
                 let request = BulkRequest { gfp: gfp.0, nid, nodemask };
-                Ok(machine.alloc_pages_bulk_array(cpu, request, &mut slots, &NoHooks))
+                Ok(machine.alloc_pages_bulk_array(cpu, request, &mut slots, &self.hooks))
             }
-            Target::Policy(policy) => policy.alloc_pages_bulk(machine, cpu, gfp.0, &mut slots, &NoHooks),
+            Target::Policy(policy) => policy.alloc_pages_bulk(machine, cpu, gfp.0, &mut slots, &self.hooks),
         };
         let filled = if n < SHORT_BULK { work() } else { py.detach(work) }?;
         let pfns: Vec<Pfn> = slots.into_iter().take(filled).flatten().collect();
@@ -431,7 +430,7 @@ impl PyPageAllocator {
             Some(NodeArg(Some(nid))) => Some(online_node(&self.machine, nid)?),
             None | Some(NodeArg(None)) => None,
         };
-        let result = self.machine.alloc_pages_exact(cpu, gfp.0, nr_pages, nid, &NoHooks);
+        let result = self.machine.alloc_pages_exact(cpu, gfp.0, nr_pages, nid, &self.hooks);
         result.map_err(|error| {
             // The order of more pages than a number holds is beyond every order.
             let order = nr_pages.checked_next_power_of_two().map_or(u64::BITS, u64::trailing_zeros);

@@ -6,6 +6,7 @@ use crate::config::PyConfig;
 use crate::convert::{Bytes, Nid};
 use crate::errors::{boot_error, image_error, violation_error};
 use crate::memblock::PyMemblock;
+use crate::pressure::{self, PyRegistration, Registry};
 use crate::sysctl::{self, Setting};
 use pagebuddy_core::allocator::{CpuChoice, PageAllocator};
 use pagebuddy_core::config::Config;
@@ -17,6 +18,7 @@ use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMapping};
+use pyo3::{PyTraverseError, PyVisit};
 use std::sync::Arc;
 
 /// The page allocator of one machine.
@@ -41,6 +43,8 @@ use std::sync::Arc;
 #[pyclass(frozen, weakref, name = "PageAllocator", module = "pagebuddy")]
 pub struct PyPageAllocator {
     pub machine: Arc<PageAllocator>,
+    /// Shrinkers and event callbacks.
+    pub hooks: Registry,
 }
 
 /// How far a machine is started.
@@ -116,7 +120,12 @@ impl From<BootFailure> for PyErr {
 
 impl PyPageAllocator {
     fn new(machine: PageAllocator) -> Self {
-        PyPageAllocator { machine: Arc::new(machine) }
+        PyPageAllocator { machine: Arc::new(machine), hooks: Registry::default() }
+    }
+
+    /// The machine tells of fallbacks only while somebody listens.
+    pub fn update_fallback_listeners(&self) {
+        self.machine.tell_fallbacks(self.hooks.listens_to_fallbacks());
     }
 
     /// The cpu of an optional argument.
@@ -386,6 +395,95 @@ impl PyPageAllocator {
     ///     True
     fn fork(&self, py: Python<'_>) -> PyResult<Self> {
         py.detach(|| self.machine.fork()).map(Self::new).map_err(boot_error)
+    }
+
+    /// Register a shrinker: something that can free pages when memory runs short.
+    ///
+    /// It is called where the kernel would reclaim: in the background when a request has failed at
+    /// the low watermark, until the high watermark is reached, and directly before a request that
+    /// may reclaim is tried again. It is called in the thread of the request and may allocate (it
+    /// is served from the reserves and never reclaims itself), free, register and unregister.
+    ///
+    /// Args:
+    ///     scan: Called with a ``ShrinkControl``; frees pages with the freeing functions and
+    ///         returns how many. A claim counts only as far as there is more free memory than before.
+    ///         An exception is reported through ``sys.unraisablehook`` and counts as 0.
+    ///     count: Called with a node id; returns how many pages ``scan`` could free there. Without
+    ///         it the slow path assumes none and gives up earlier.
+    ///
+    /// Returns:
+    ///     Registration: ``unregister()`` it, or use it in a ``with`` statement.
+    ///
+    /// Raises:
+    ///     TypeError: Not callable.
+    ///
+    /// Concurrency: Threads whose requests run short call it at the same time. Copies of the
+    /// machine (``fork``, ``restore``) have no callbacks.
+    ///
+    /// Source: mm/vmscan.c, ``register_shrinker``, ``balance_pgdat``, ``try_to_free_pages``.
+    ///
+    /// Example:
+    ///     >>> from pagebuddy import PageAllocator
+    ///     >>> machine = PageAllocator.simple("64M")
+    ///     >>> cache = []
+    ///     >>> def scan(control):
+    ///     ...     freed = [cache.pop(0) for _ in range(min(control.nr_to_scan, len(cache)))]
+    ///     ...     machine.free_pages_bulk(freed)
+    ///     ...     return len(freed)
+    ///     >>> with machine.register_shrinker(scan):
+    ///     ...     for _ in range(50_000):
+    ///     ...         cache.append(machine.alloc_pages())
+    ///     >>> len(cache) < 16384
+    ///     True
+    #[pyo3(signature = (scan, *, count=None), text_signature = "($self, scan, *, count=None)")]
+    fn register_shrinker(
+        slf: &Bound<'_, Self>,
+        scan: &Bound<'_, PyAny>,
+        count: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<PyRegistration> {
+        pressure::register_shrinker(slf, scan, count)
+    }
+
+    /// Be told when memory runs short and when blocks change their migratetype.
+    ///
+    /// Args:
+    ///     callback: Called with a ``PressureEvent``. Its answer matters for two kinds: something
+    ///         true says that ``"direct_compact"`` made a block, or that ``"out_of_memory"`` freed
+    ///         memory; the request is then tried again. Exceptions are reported through
+    ///         ``sys.unraisablehook``.
+    ///     kinds: Kinds to be told of; by default all: ``"wake_kswapd"``, ``"boosted"``,
+    ///         ``"fallback"``, ``"direct_reclaim"``, ``"direct_compact"``, ``"out_of_memory"``.
+    ///
+    /// Returns:
+    ///     Registration: ``unregister()`` it, or use it in a ``with`` statement.
+    ///
+    /// Raises:
+    ///     TypeError: Not callable.
+    ///     ValueError: No such kind.
+    ///
+    /// Concurrency: Called in the thread of the request, possibly by several threads at once.
+    ///
+    /// Example:
+    ///     >>> from pagebuddy import GFP_HIGHUSER_MOVABLE, PageAllocator
+    ///     >>> machine = PageAllocator.simple("64M")
+    ///     >>> with machine.on_event(print, kinds=["fallback"]):
+    ///     ...     _ = machine.alloc_pages()
+    ///     <PressureEvent fallback nid=0 zone=1 order=0 fallback_order=10 pfn=0x1400>
+    #[pyo3(signature = (callback, *, kinds=None), text_signature = "($self, callback, *, kinds=None)")]
+    fn on_event(
+        slf: &Bound<'_, Self>,
+        callback: &Bound<'_, PyAny>,
+        kinds: Option<Vec<String>>,
+    ) -> PyResult<PyRegistration> {
+        pressure::on_event(slf, callback, kinds)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.hooks.traverse(&visit)
+    }
+
+    fn __clear__(&self) {
+        self.hooks.clear();
     }
 
     fn __copy__(&self, py: Python<'_>) -> PyResult<Self> {

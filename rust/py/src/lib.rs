@@ -6,11 +6,14 @@ mod arguments;
 mod config;
 mod convert;
 mod errors;
+mod hotplug;
 mod look;
 mod memblock;
 mod node;
 mod page;
+mod page_frag;
 mod policy;
+mod pressure;
 mod python;
 mod replay;
 mod sysctl;
@@ -34,7 +37,11 @@ mod _pagebuddy {
     #[pymodule_export]
     use crate::page::PyPage;
     #[pymodule_export]
+    use crate::page_frag::{PyPageFrag, PyPageFragCache};
+    #[pymodule_export]
     use crate::policy::PyMemPolicy;
+    #[pymodule_export]
+    use crate::pressure::{PyPressureEvent, PyRegistration, PyShrinkControl};
     #[pymodule_export]
     use crate::replay::replay_file;
     #[pymodule_export]
