@@ -32,6 +32,8 @@ pub struct MergeRule<'a> {
     pub blocks: Pageblocks<'a>,
     /// Number of isolated pageblocks in the zone; while it is 0 nothing restricts merging.
     pub nr_isolated: &'a AtomicU32,
+    /// The kernel has memory isolation, so pageblocks may have been isolated before.
+    pub has_isolation: bool,
 }
 
 impl MergeRule<'_> {
@@ -42,10 +44,10 @@ impl MergeRule<'_> {
     }
 
     /// May two buddies of this order both be free for good? Only isolation keeps such pairs apart,
-    /// and only from the pageblock order on.
+    /// and only from the pageblock order on; they stay apart when it ends, until one is used.
     #[inline(always)]
     pub fn keeps_pairs(self, order: u32) -> bool {
-        (order >= self.blocks.order() && self.has_isolated()) || planted(Bug::EveryPairIsKept)
+        (order >= self.blocks.order() && self.has_isolation) || planted(Bug::EveryPairIsKept)
     }
 
     /// Block (p, order), to be freed to list `mt`, may merge up to this order without asking again.
@@ -298,8 +300,8 @@ impl FreeArea<'_> {
     }
 
     /// Is the buddy of free block (x, order) free too, and was it isolation that kept the two from
-    /// merging? While anything is isolated, a pair that is about to be merged by somebody else can
-    /// look the same and then stays apart until one of the two is used.
+    /// merging? In kernels with isolation a pair that is about to be merged by somebody else can look
+    /// the same and then stays apart until one of the two is used.
     #[inline(always)]
     pub fn is_kept_pair(self, x: PageIdx, order: u32) -> bool {
         order < self.rule.top && self.rule.keeps_pairs(order) && self.is_free(x ^ (1 << order), order)

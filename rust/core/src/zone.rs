@@ -99,6 +99,7 @@ impl<'a> Zone<'a> {
                     top: parts.config.max_order - 1,
                     blocks: self.blocks(),
                     nr_isolated: &parts.shared.nr_isolate_pageblock,
+                    has_isolation: parts.config.memory_isolation,
                 },
             },
             in_flight: InFlight { own, all: &parts.in_flight },

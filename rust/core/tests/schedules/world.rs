@@ -172,7 +172,8 @@ impl World {
     /// The allocator as `fiber` sees it.
     pub fn buddy(&self, fiber: u8) -> Buddy<'_> {
         let own = self.flagged.get().then(|| &self.flags[fiber as usize]);
-        let rule = MergeRule { top: self.top(), blocks: self.blocks(), nr_isolated: &self.nr_isolated };
+        let rule =
+            MergeRule { top: self.top(), blocks: self.blocks(), nr_isolated: &self.nr_isolated, has_isolation: false };
         Buddy {
             area: FreeArea { lists: self.free_lists(), rule },
             in_flight: InFlight { own, all: if self.flagged.get() { &self.flags } else { &[] } },
