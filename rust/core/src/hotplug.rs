@@ -14,6 +14,7 @@ use crate::free_area::Side;
 use crate::memblock::{FreeBlocks, PfnSpan};
 use crate::segment::PfnRange;
 use crate::sync::{AtomicU64, Relaxed};
+use crate::trace::Event;
 use crate::types::{MigrateType, Pfn};
 use crate::zone::Zone;
 use core::fmt;
@@ -111,6 +112,7 @@ impl PageAllocator {
         pageblocks.clone().for_each(|pfn| zone.blocks().set(zone.idx(pfn), MigrateType::Isolate));
         blocks.iter().for_each(|block| block.store(zone.number as u16 + 1, Relaxed)); // ORDERING(R1)
         for (pfn, order) in FreeBlocks::new(PfnSpan { start, end }, self.config().max_order) {
+            zone.trace.emit(cpu.id(), || Event::Free { pfn, order });
             zone.count_pgfree(&cpu, 1 << order);
             zone.free_one_page(&cpu, zone.idx(pfn), order, MigrateType::Isolate, Side::Back);
         }

@@ -157,12 +157,12 @@ impl PageAllocator {
             None => self.slow_path(&ctx, gfp, hooks),
         };
         let pfn = result.map(|taken| taken.zone.pfn(taken.x));
-        self.trace().emit(self.cpu_hint(cpu), || Event::Alloc {
-            pfn: pfn.ok(),
-            order,
-            gfp: gfp.0,
-            migratetype: ctx.migratetype as u8,
-        });
+        // Asked first, so that nobody looks for the cpu in vain. A request that would loop for ever
+        // never gets to its event in the kernel.
+        if self.trace().is_on() && pfn != Err(AllocError::WouldLoopForever) {
+            let event = || Event::Alloc { pfn: pfn.ok(), order, gfp: gfp.0, migratetype: ctx.migratetype as u8 };
+            self.trace().emit(self.cpu_hint(cpu), event);
+        }
         pfn
     }
 

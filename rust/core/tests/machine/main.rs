@@ -6,6 +6,7 @@ mod frag;
 mod hotplug;
 mod inspect;
 mod pressure;
+mod trace;
 mod vmstat;
 
 use pagebuddy_core::allocator::{CpuChoice, PageAllocator};
