@@ -4,44 +4,22 @@
 //! Reading the files took place shortly before (`start`) or after (`end`) the dump of the state and
 //! allocates a little, so that free and per-cpu counts differ between both.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod parse;
 
 use pagebuddy_core::allocator::PageAllocator;
 use pagebuddy_core::state::MachineState;
 use pagebuddy_core::vmstat::{PagetypeinfoReport, PopulatedZone, ZonePageset, ZoneinfoReport, ZoneinfoZone};
 use pagebuddy_replay::golden::{Expectation, Recording};
-use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 
 const MOMENTS: [&str; 2] = ["start", "end"];
 
-/// Every traced workload at hand, by name: the kept one, and those of larger collections.
-fn trace_folders() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut collections = vec![root.join("tests/data/recordings")];
-    match std::env::var_os("PAGEBUDDY_RECORDINGS") {
-        Some(folder) => collections.push(PathBuf::from(folder)),
-        // A checkout may be a worktree one level further down.
-        None => collections.extend([root.join("../shared/goldens"), root.join("../../shared/goldens")]),
-    }
-    let mut found = BTreeMap::new();
-    for entries in collections.iter().filter_map(|folder| fs::read_dir(folder).ok()) {
-        for path in entries.map(|entry| entry.expect("a readable folder").path()) {
-            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-            if path.is_dir() && name.starts_with("trace-") {
-                found.insert(name, path);
-            }
-        }
-    }
-    assert!(!found.is_empty(), "no traced workloads");
-    found.into_values().collect()
-}
-
 /// Calls `check` with every recorded text of a file, its path, and the machine of the moment.
 fn for_each_file(file: &str, mut check: impl FnMut(&str, &str, &PageAllocator)) {
-    for folder in trace_folders() {
+    for folder in common::trace_folders() {
         let recording = Recording::read(&folder.join("state.jsonl.gz"), &mut |_| ControlFlow::Continue(()));
         let recording = recording.expect("readable").expect("never cancelled");
         for moment in MOMENTS {
