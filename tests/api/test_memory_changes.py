@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from pagebuddy import AllocationFailed, BadPageError, Config, ConfigError, PageAllocator, PageFrag, RangeBusyError
+from pagebuddy import AllocationFailed, BadPageError, Config, ConfigError, PageAllocator, RangeBusyError
 
 SECTION = 1 << 15
 
@@ -89,7 +89,8 @@ def test_fragments(machine: PageAllocator) -> None:
     frags = [cache.alloc(100 + i) for i in range(2000)]
     for a, b in pairwise(frags):
         assert a.pfn != b.pfn or b.offset + b.nbytes <= a.offset
-    assert isinstance(frags[0], PageFrag) and frags[0].nbytes == 100
+    assert frags[0].nbytes == 100
+    assert frags[0] == frags[0] != frags[1]
     for frag in frags:
         cache.free(frag)
     cache.drain()
