@@ -1,63 +1,36 @@
-"""The model against recordings of the real kernel: this is what makes it the judge of the product.
-
-The folder with recordings is named by PAGEBUDDY_RECORDINGS, else it is tests/data/recordings. The short form takes one
-recording of every scenario; with PAGEBUDDY_ALL_RECORDINGS=1 all of them run.
-"""
+"""The model against recordings of the real kernel: this is what makes it the judge of the product."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import found
+
 from . import boot, sizing
 from .recordings import Mismatch, Replay, core_size, replay
 from .sysctl import Tunables
 
-FOLDER = Path(os.environ.get("PAGEBUDDY_RECORDINGS") or Path(__file__).resolve().parents[1] / "data" / "recordings")
-RECORDINGS = sorted(FOLDER.glob("*.jsonl.gz"))
 
-
-def scenario(path: Path) -> str:
-    with gzip.open(path, "rt", encoding="ascii") as lines:
-        header = json.loads(lines.readline())
-    kind = "tiny" if "tiny" in path.name else "cma" if header["config"]["cma"] else ""
-    return f"{header['mode']}-{header['scenario']}-{kind}"
-
-
-def selection() -> list[Path]:
-    """Boot states, and the smallest recording of every mode, scenario and kind of kernel."""
-    if os.environ.get("PAGEBUDDY_ALL_RECORDINGS") == "1":
-        return RECORDINGS
-    smallest: dict[str, Path] = {}
-    for path in sorted(RECORDINGS, key=lambda path: path.stat().st_size):
-        smallest.setdefault(path.name if path.name.startswith("boot-") else scenario(path), path)
-    return sorted(smallest.values())
-
-
-pytestmark = pytest.mark.skipif(not RECORDINGS, reason="no recordings here")
-
-
-@pytest.mark.parametrize("path", selection(), ids=lambda path: path.name.removesuffix(".jsonl.gz"))
-def test_recording(path: Path) -> None:
-    report = replay(path)
+def test_recording(recording: found.Recording) -> None:
+    """Every result, digest and state."""
+    report = replay(recording.path)
     assert report.states > 0
-    if not path.name.startswith("boot-"):
+    if recording.mode != "boot":
         assert report.results > 1000 and report.digests > 0
 
 
-LATE = [path for path in selection() if path.name.startswith("late-")]
-
-
-@pytest.mark.parametrize("path", LATE, ids=lambda path: path.name.removesuffix(".jsonl.gz"))
-def test_watermarks_and_sizes_follow_from_managed_pages(path: Path) -> None:
+def test_watermarks_and_sizes_follow_from_managed_pages(recording: found.Recording) -> None:
     """Watermarks, reserves, thresholds and per-cpu sizes of a started machine, computed from its boot state."""
+    if recording.mode != "late":
+        return
     states = []
+    path = recording.path
     run = Replay(path)
     for record in run.lines:
         if record["t"] == "state":
@@ -95,7 +68,7 @@ def test_watermarks_and_sizes_follow_from_managed_pages(path: Path) -> None:
 
 def test_a_wrong_result_is_noticed(tmp_path: Path) -> None:
     """The replay must be able to fail: change one result, one list, one digest."""
-    path = next(path for path in RECORDINGS if path.name.startswith("early-nonpcp-"))
+    path = next(each.path for each in found.recordings() if each.name.startswith("early-nonpcp"))
     with gzip.open(path, "rt", encoding="ascii") as lines:
         text = lines.readlines()
     alloc = next(number for number, line in enumerate(text) if number > 40 and line.startswith('["a"'))

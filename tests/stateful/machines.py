@@ -113,6 +113,7 @@ MACHINES = {
         ),
         Machine("thp-order10-128M", low(128 * MIB), cpu_node=(0, 0), config=Config(pageblock_order=10)),
         Machine("1G-2cpu", low(1 * GIB), cpu_node=(0, 0)),
+        Machine("isolation-128M", low(128 * MIB), config=Config(memory_isolation=True)),
         Machine("isolation-128M-2cpu", low(128 * MIB), cpu_node=(0, 0), config=Config(memory_isolation=True)),
         Machine("isolation-cma-128M", low(128 * MIB), config=Config(cma=True, memory_isolation=True)),
     )

@@ -30,6 +30,9 @@ STATE_EVERY = 20000
 
 
 def isolation_possible(model: PageAllocatorModel, start: int, end: int, migratetype: int) -> bool:
+    """Whether an attempt on a range of one zone would succeed."""
+    if model.zone_of(start) is not model.zone_of(end - 1):
+        return False
     size = model.config.pageblock_nr_pages
     isolate = model.config.migrate_isolate
     return all(
@@ -232,6 +235,7 @@ class Recorder:
             isolation_size=512 if self.scenario == "isolate-any" else 1024,
             with_policy=self.scenario == "policy",
             with_sysctl=self.scenario == "sysctl",
+            with_reclaim=self.scenario == "reclaim",
         )
         for _ in range(nr_ops):
             op = workload.next_op()

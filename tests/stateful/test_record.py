@@ -18,6 +18,7 @@ CASES = [(name, "soak") for name in MACHINES] + [
     ("isolation-cma-128M", "isolate-any"),
     ("numa-4x64M-normal", "policy"),
     ("normal-192M-2cpu", "sysctl"),
+    ("64M", "reclaim"),
 ]
 
 

@@ -40,6 +40,15 @@ PHASE_GFPS = (
     (0, MOVABLE_USER & ~0x800, RECLAIMABLE & ~0x800, 0x200),
 )
 
+# Requests that may reclaim, where nothing can be reclaimed: the slow path runs to its end.
+KERNEL = 0xCC0
+NORETRY, RETRY_MAYFAIL = 0x10000, 0x4000
+RECLAIM_GFPS = (
+    (KERNEL, KERNEL, MOVABLE_USER | 0x400, KERNEL | NORETRY, KERNEL | RETRY_MAYFAIL, RECLAIMABLE | 0x400),
+    (KERNEL, KERNEL | ATOMIC, KERNEL | MEMALLOC, KERNEL | HIGH, KERNEL | NOMEMALLOC, NOWAIT, ATOMIC),
+    (KERNEL, KERNEL | DMA, KERNEL | DMA32 | RETRY_MAYFAIL, KERNEL | THISNODE, MOVABLE_KERNEL | 0x400),
+)
+
 
 class Block(NamedTuple):
     """An outstanding allocation: a block of an order, or `nr_pages` pages of an exact allocation."""
@@ -62,6 +71,7 @@ class Phase:
     max_order: int
     gfps: tuple[int, ...]
     victims: str
+    compound: float  # share of compound blocks
     rare: float  # share of operations other than plain allocating and freeing
     left: int  # operations until the next phase
 
@@ -83,6 +93,7 @@ class Workload:
         with_policy: bool = False,
         with_sysctl: bool = False,
         with_hints: bool = True,
+        with_reclaim: bool = False,
     ) -> None:
         """`isolation_size`: isolated ranges are multiples of so many pages.
         `with_hints`: also what reclaim would do, giving back reserves and marking zones."""
@@ -96,6 +107,7 @@ class Workload:
         self.isolated: list[tuple[int, int]] = []
         self.active_zones: set[tuple[int, int]] = set()
         self.isolation_size = max(isolation_size, machine.config.pageblock_nr_pages)
+        self.gfp_mixes = PHASE_GFPS + RECLAIM_GFPS if with_reclaim else PHASE_GFPS
         self.with_policy = with_policy
         self.rare: list[Callable[[], Op | None]] = [
             self.bulk, self.bulk_array, self.bulk_list, self.exact, self.split, self.free_referenced,
@@ -116,8 +128,9 @@ class Workload:
         return Phase(
             occupancy=choose((0.3, 0.6, 0.8, 0.9, 0.97, 1.1)),
             max_order=choose((0, 1, 3, 3, 5, 9, 10)),
-            gfps=choose(PHASE_GFPS),
+            gfps=choose(self.gfp_mixes),
             victims=choose(("random", "newest", "clustered")),
+            compound=choose((0.1, 0.1, 0.9)),
             rare=choose((0.0, 0.02, 0.1)),
             left=self.random.randrange(500, 8000),
         )
@@ -176,7 +189,7 @@ class Workload:
     def alloc(self) -> Op:
         cpu = self.cpu()
         gfp = self.random.choice(self.phase.gfps)
-        if self.random.random() < 0.1:
+        if self.random.random() < self.phase.compound:
             gfp |= COMP
         order = 0 if self.random.random() < 0.5 else int(self.random.random() * (self.phase.max_order + 1))
         if self.with_policy and self.random.random() < 0.7:
