@@ -1,0 +1,8 @@
+//! Benchmarks of the engine against a C variant of the same rules with locks.
+//!
+//! Both run interleaved in one process, so that a busy or noisy machine hits both; what counts is
+//! the ratio of their medians.
+
+pub mod engines;
+pub mod ffi;
+pub mod twins;
