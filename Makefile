@@ -45,6 +45,10 @@ wheel: ## Build the release wheel into dist/.
 	$(CHECK_TOOLCHAIN) rust
 	$(ENVIRONMENT) --wheel
 
+bench: ## Benchmarks against a C variant with locks; writes docs/benchmarks.md. BENCH=--quick: in a minute.
+	$(CHECK_TOOLCHAIN) rust
+	cargo run --locked --release -p pagebuddy-bench -- --write docs $(BENCH)
+
 soak: ## The long forms of the tests; hours with many recordings.
 	$(CHECK_TOOLCHAIN) rust
 	$(ENVIRONMENT) --wheel cli test

@@ -1,6 +1,7 @@
 //! Compiles the C variant once per lock flavour and tells the benchmark how.
 
 use std::env;
+use std::process::Command;
 
 /// Lock flavour, and its number in c/lock.h.
 const FLAVOURS: [(&str, &str); 3] = [("pause", "1"), ("yield", "2"), ("mutex", "3")];
@@ -22,6 +23,9 @@ fn main() {
     }
     println!("cargo::rustc-env=PAGEBUDDY_BENCH_CFLAGS={flags}");
     println!("cargo::rustc-env=PAGEBUDDY_BENCH_MARCH={}", march().unwrap_or_default());
+    let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+    let version = Command::new(rustc).arg("--version").output().map(|output| output.stdout).unwrap_or_default();
+    println!("cargo::rustc-env=PAGEBUDDY_BENCH_RUSTC={}", String::from_utf8_lossy(&version).trim());
     let opt_level = env::var("OPT_LEVEL").unwrap_or_default();
     println!("cargo::rustc-env=PAGEBUDDY_BENCH_OPT_LEVEL={opt_level}");
 }
@@ -30,7 +34,7 @@ fn main() {
 /// both.
 fn march() -> Option<String> {
     let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
-    let target_cpu = flags.split('\x1f').filter_map(|flag| {
+    let mut target_cpu = flags.split('\x1f').filter_map(|flag| {
         let flag = flag.strip_prefix("-C").unwrap_or(flag);
         flag.strip_prefix("target-cpu=").map(str::to_owned)
     });
@@ -38,5 +42,5 @@ fn march() -> Option<String> {
         Ok("x86_64") => Some("x86-64".to_owned()),
         _ => None,
     };
-    target_cpu.last().or(default)
+    target_cpu.next_back().or(default)
 }

@@ -3,6 +3,13 @@
 //! Both run interleaved in one process, so that a busy or noisy machine hits both; what counts is
 //! the ratio of their medians.
 
+pub mod boot;
+pub mod document;
 pub mod engines;
 pub mod ffi;
+pub mod host;
+pub mod measure;
+pub mod report;
+pub mod stopwatch;
 pub mod twins;
+pub mod workloads;

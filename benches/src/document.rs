@@ -1,0 +1,62 @@
+//! docs/benchmarks.md: what is measured and how, and the tables.
+
+use crate::host::Host;
+use crate::measure::Effort;
+use crate::report::{self, Results};
+use std::fmt::Write as _;
+
+const HEAD: &str = "\
+# Benchmarks
+
+Made by `make bench`; the numbers below are its output, not edited by hand.
+
+What is compared: the lock-free engine, and a C variant of the same rules with the kernel's data structures and locks
+([benches/c](../benches/c)): a 64-byte page descriptor, doubly linked free lists, one lock per zone, per-cpu lists behind
+a trylock. A test drives both with the same random calls and compares every pfn, all free lists and all per-cpu lists
+([same_decisions.rs](../benches/tests/same_decisions.rs)), so that both do the same work. The C variant leaves out what
+would only slow it down: state checks of every page, isolation, CMA, the HighAtomic reserve. Its descriptors lie in huge
+pages if the operating system gives any, as the kernel's do; the engine's do not.
+
+Both run in one process, in turns, round after round; what counts is the **ratio** of the medians: the engine's time over
+that of the fastest lock flavour of the C variant. Below 1 the engine is faster. The flavours: spinning with pause
+instructions (*pause*), spinning and then yielding the processor (*yield*), a pthread mutex (*mutex*).
+
+Times are nanoseconds per operation; one allocation or one free is one operation, in bulk one page is. One thread is
+measured by its processor time, several by the time from the first start to the last end, divided by the operations of
+all threads together. Every call is a real call, never inlined into the loop.
+
+| level | engine | C variant |
+|---|---|---|
+| zone | buddy lists: smallest fit, split, merge | the same under the zone's lock |
+| pcp | per-cpu lists on a leased cpu slot | per-cpu lists behind a trylock |
+| machine | `alloc_pages` and `free_pages` with watermarks, zonelist, counters, checks against wrong frees | watermarks, counters, reference count |
+
+*fixed cpu*: every thread names a cpu of its own. *current cpu*: the cpu the thread runs on, as many as the host has.
+";
+
+/// The whole document.
+pub fn document(host: &Host, effort: Effort, results: &Results) -> String {
+    let mut text = format!("{HEAD}\n{}", report::host(host));
+    let _infallible = write!(
+        text,
+        "\nEvery row: {} rounds of {} operations per subject, after one that warms up{}.\n",
+        effort.nr_rounds,
+        effort.nr_ops,
+        if effort.quick { " (the quick form: rough numbers)" } else { "" }
+    );
+    let mut threads: Vec<usize> = results.rows.iter().map(|row| row.nr_threads).collect();
+    threads.dedup();
+    for nr_threads in threads {
+        let title = if nr_threads == 1 { "1 thread".to_owned() } else { format!("{nr_threads} threads") };
+        let _infallible = write!(text, "\n## {title}\n\n{}", report::throughput(&results.rows, nr_threads));
+    }
+    if !results.boots.is_empty() {
+        let _infallible = write!(
+            text,
+            "\n## Booting\n\nA machine of one node with 4 cpus, from its memory map to all watermarks; page descriptors \
+             of memory that nobody touched yet are not resident.\n\n{}",
+            report::boots(&results.boots)
+        );
+    }
+    text
+}

@@ -1,0 +1,313 @@
+//! Runs a row: engine and C variant in turns, round after round, in one process.
+
+use crate::engines::{Engine, Level, c, rust};
+use crate::ffi::{CZone, Flavour, Mutex, Pause, Yield};
+use crate::stopwatch::{Segment, Stopwatch, histogram};
+use crate::twins::{Machine, Shape};
+use crate::workloads::{Pattern, Share, Work, run};
+use hdrhistogram::Histogram;
+use pagebuddy_core::error::BootError;
+use quanta::Clock;
+use std::sync::Barrier;
+use std::thread;
+
+/// Percent of the pages above the low watermark that "all pages" means where watermarks and
+/// per-cpu lists hold some back.
+const NEARLY_ALL: u64 = 95;
+
+/// How much to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Operations of a run, all threads together.
+    pub nr_ops: u64,
+    /// Runs of each subject.
+    pub nr_rounds: usize,
+    /// Smaller machines.
+    pub quick: bool,
+    /// Map the C variant's page descriptors with huge pages.
+    pub huge_pages: bool,
+}
+
+/// What one run of one subject took.
+struct Run {
+    ns_per_op: f64,
+    ticks: Histogram<u64>,
+}
+
+/// Something that can be run: the engine or one flavour of the C variant.
+trait Subject {
+    fn name(&self) -> &'static str;
+    fn run(&self, job: &Job, latencies: Option<&Clock>) -> Run;
+    fn nr_fallbacks(&self) -> Option<u64>;
+}
+
+/// What a run does.
+struct Job {
+    pattern: Pattern,
+    nr_threads: usize,
+    nr_ops: u64,
+    nr_pages: u64,
+}
+
+struct Named<E: Engine> {
+    name: &'static str,
+    engine: E,
+    nr_fallbacks: fn(&E) -> Option<u64>,
+}
+
+impl<E: Engine> Subject for Named<E> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn nr_fallbacks(&self) -> Option<u64> {
+        (self.nr_fallbacks)(&self.engine)
+    }
+
+    fn run(&self, job: &Job, latencies: Option<&Clock>) -> Run {
+        let barrier = Barrier::new(job.nr_threads);
+        let nr_threads = job.nr_threads as u64;
+        let work = |number: usize| {
+            let mut watch = Stopwatch::new(&barrier, latencies.cloned());
+            let share =
+                Share { nr_ops: job.nr_ops / nr_threads, nr_pages: job.nr_pages / nr_threads, seed: number as u64 };
+            run(&self.engine.hand(number), job.pattern, share, &mut watch);
+            (watch.segments, watch.timer)
+        };
+        let done = thread::scope(|scope| {
+            let threads: Vec<_> = (1..job.nr_threads).map(|number| scope.spawn(move || work(number))).collect();
+            let mut done = vec![work(0)];
+            done.extend(threads.into_iter().map(|thread| thread.join().expect("a measuring thread panicked")));
+            done
+        });
+        self.engine.drain();
+        let nr_ops: u64 = done.iter().map(|(_, timer)| timer.nr_ops).sum();
+        let segments: Vec<&[Segment]> = done.iter().map(|(segments, _)| &segments[..]).collect();
+        let mut ticks = histogram();
+        for latencies in done.iter().filter_map(|(_, timer)| timer.latencies.as_ref()) {
+            ticks += &latencies.ticks;
+        }
+        Run { ns_per_op: total_ns(&segments) / nr_ops.max(1) as f64, ticks }
+    }
+}
+
+/// One thread: processor time, which other programs do not change. Several: the time from the
+/// first start to the last end, because waiting is what is to be measured.
+fn total_ns(threads: &[&[Segment]]) -> f64 {
+    if let [only] = threads {
+        return only.iter().map(|segment| segment.cpu.as_nanos() as f64).sum();
+    }
+    let nr_segments = threads.first().map_or(0, |segments| segments.len());
+    let wall = |number: usize| {
+        let start = threads.iter().map(|segments| segments[number].start).min();
+        let end = threads.iter().map(|segments| segments[number].end).max();
+        start.zip(end).map_or(0.0, |(start, end)| (end - start).as_nanos() as f64)
+    };
+    (0..nr_segments).map(wall).sum()
+}
+
+/// Median and spread of one subject.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// Who.
+    pub name: &'static str,
+    /// Median over the rounds.
+    pub ns_per_op: f64,
+    /// Best round.
+    pub best: f64,
+    /// Worst round.
+    pub worst: f64,
+}
+
+/// What a row of the tables shows.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// What was done.
+    pub work: Work,
+    /// By how many threads.
+    pub nr_threads: usize,
+    /// The engine.
+    pub rust: Timing,
+    /// The flavours of the C variant.
+    pub c: Vec<Timing>,
+    /// Of the C variant's allocations, how many fell back to another migratetype, in percent.
+    pub fallback_percent: Option<f64>,
+}
+
+impl Row {
+    /// The fastest flavour.
+    ///
+    /// # Panics
+    /// Never: every row has flavours.
+    pub fn best_c(&self) -> &Timing {
+        self.c.iter().min_by(|a, b| a.ns_per_op.total_cmp(&b.ns_per_op)).expect("a row has flavours")
+    }
+
+    /// The engine's median over that of the fastest flavour; below 1 the engine is faster.
+    pub fn ratio(&self) -> f64 {
+        self.rust.ns_per_op / self.best_c().ns_per_op
+    }
+
+    /// The same against one flavour.
+    pub fn ratio_to(&self, timing: &Timing) -> f64 {
+        self.rust.ns_per_op / timing.ns_per_op
+    }
+}
+
+fn timing(name: &'static str, mut samples: Vec<f64>) -> Timing {
+    samples.sort_by(f64::total_cmp);
+    let middle = samples.len() / 2;
+    let median = if samples.len() % 2 == 1 { samples[middle] } else { (samples[middle - 1] + samples[middle]) / 2.0 };
+    Timing { name, ns_per_op: median, best: samples[0], worst: samples[samples.len() - 1] }
+}
+
+/// A machine and everything that can run on it or on a C zone like it.
+struct Bench {
+    machine: Machine,
+    job: Job,
+}
+
+impl Bench {
+    fn new(work: Work, nr_threads: usize, effort: Effort) -> Result<Bench, BootError> {
+        let nr_host_cpus = thread::available_parallelism().map_or(1, usize::from);
+        let nr_cpus = work.level.nr_cpus(nr_threads, nr_host_cpus);
+        let machine = Machine::boot(Shape { mib: work.mib(effort.quick), nr_cpus })?;
+        let zone = machine.zone();
+        let nr_pages = match work.level {
+            Level::Zone | Level::Steal => zone.managed(),
+            Level::Pcp | Level::Fixed | Level::Current => {
+                (zone.managed() - zone.raw_watermark(pagebuddy_core::watermark::WMARK_LOW)) * NEARLY_ALL / 100
+            }
+        };
+        let job = Job { pattern: work.pattern, nr_threads, nr_ops: effort.nr_ops, nr_pages };
+        Ok(Bench { machine, job })
+    }
+
+    /// The engine first, then the flavours.
+    fn subjects(&self, level: Level, huge_pages: bool) -> Vec<Box<dyn Subject + '_>> {
+        let machine = &self.machine;
+        let rust: Box<dyn Subject + '_> = match level {
+            Level::Zone => named_rust(rust::ZoneLevel(machine)),
+            Level::Steal => named_rust(rust::StealLevel(machine)),
+            Level::Pcp => named_rust(rust::PcpLevel(machine)),
+            Level::Fixed | Level::Current => named_rust(rust::MachineLevel(machine, level)),
+        };
+        vec![
+            rust,
+            named_c::<Pause>(machine.c_zone(huge_pages), level),
+            named_c::<Yield>(machine.c_zone(huge_pages), level),
+            named_c::<Mutex>(machine.c_zone(huge_pages), level),
+        ]
+    }
+}
+
+fn named_rust<'a>(engine: impl Engine + 'a) -> Box<dyn Subject + 'a> {
+    Box::new(Named { name: "pagebuddy", engine, nr_fallbacks: |_| None })
+}
+
+fn named_c<F: Flavour>(zone: CZone<F>, level: Level) -> Box<dyn Subject> {
+    let name = F::NAME;
+    match level {
+        Level::Zone => Box::new(Named { name, engine: c::ZoneLevel(zone), nr_fallbacks: |_| None }),
+        Level::Pcp => Box::new(Named { name, engine: c::PcpLevel(zone), nr_fallbacks: |_| None }),
+        Level::Steal => {
+            Box::new(Named { name, engine: c::StealLevel(zone), nr_fallbacks: |e| Some(e.0.nr_fallbacks()) })
+        }
+        Level::Fixed | Level::Current => {
+            Box::new(Named { name, engine: c::MachineLevel(zone, level), nr_fallbacks: |e| Some(e.0.nr_fallbacks()) })
+        }
+    }
+}
+
+/// Throughput of one row.
+pub fn throughput(work: Work, nr_threads: usize, effort: Effort) -> Result<Row, BootError> {
+    let bench = Bench::new(work, nr_threads, effort)?;
+    let subjects = bench.subjects(work.level, effort.huge_pages);
+    // The first run touches memory for the first time.
+    subjects.iter().for_each(|subject| drop(subject.run(&bench.job, None)));
+    let fallbacks_before = subjects.last().and_then(|subject| subject.nr_fallbacks());
+    let mut samples = vec![Vec::new(); subjects.len()];
+    for round in 0..effort.nr_rounds {
+        for turn in 0..subjects.len() {
+            let number = (round + turn) % subjects.len();
+            samples[number].push(subjects[number].run(&bench.job, None).ns_per_op);
+        }
+    }
+    let fallbacks_after = subjects.last().and_then(|subject| subject.nr_fallbacks());
+    let nr_allocs = (bench.job.nr_ops / 2 * effort.nr_rounds as u64).max(1);
+    let fallback_percent = fallbacks_before
+        .zip(fallbacks_after)
+        .filter(|_| work.pattern == Pattern::Fallback)
+        .map(|(before, after)| (after - before) as f64 * 100.0 / nr_allocs as f64);
+    let mut timings = subjects.iter().zip(samples).map(|(subject, samples)| timing(subject.name(), samples));
+    let rust = timings.next().expect("the engine comes first");
+    Ok(Row { work, nr_threads, rust, c: timings.collect(), fallback_percent })
+}
+
+/// Percentiles shown, and the longest.
+pub const PERCENTILES: [f64; 4] = [50.0, 99.0, 99.9, 99.99];
+
+/// Latencies of one subject in nanoseconds.
+#[derive(Clone, Debug)]
+pub struct LatencyRow {
+    /// What was done.
+    pub work: Work,
+    /// By how many threads.
+    pub nr_threads: usize,
+    /// By whom.
+    pub name: &'static str,
+    /// At [`PERCENTILES`].
+    pub percentiles: [u64; 4],
+    /// The longest.
+    pub max: u64,
+}
+
+/// Latencies of single calls of one row, one entry per subject.
+pub fn latencies(work: Work, nr_threads: usize, effort: Effort, clock: &Clock) -> Result<Vec<LatencyRow>, BootError> {
+    let bench = Bench::new(work, nr_threads, effort)?;
+    let subjects = bench.subjects(work.level, effort.huge_pages);
+    subjects.iter().for_each(|subject| drop(subject.run(&bench.job, None)));
+    let mut ticks = vec![histogram(); subjects.len()];
+    for round in 0..effort.nr_rounds {
+        for turn in 0..subjects.len() {
+            let number = (round + turn) % subjects.len();
+            ticks[number] += &subjects[number].run(&bench.job, Some(clock)).ticks;
+        }
+    }
+    let ns = |ticks: u64| clock.delta_as_nanos(0, ticks);
+    let row = |name, ticks: &Histogram<u64>| LatencyRow {
+        work,
+        nr_threads,
+        name,
+        percentiles: PERCENTILES.map(|p| ns(ticks.value_at_percentile(p))),
+        max: ns(ticks.max()),
+    };
+    Ok(subjects.iter().zip(&ticks).map(|(subject, ticks)| row(subject.name(), ticks)).collect())
+}
+
+/// What timing nothing takes, in nanoseconds: part of every latency.
+pub fn timer_overhead(clock: &Clock) -> u64 {
+    let mut ticks = histogram();
+    for _ in 0..10_000 {
+        let start = clock.raw();
+        ticks.saturating_record(clock.raw().saturating_sub(start));
+    }
+    clock.delta_as_nanos(0, ticks.value_at_percentile(50.0))
+}
+
+/// Checks that a row's workload works on every subject and gives all pages back.
+///
+/// # Panics
+/// If pages are missing afterwards.
+pub fn check(work: Work, nr_threads: usize, effort: Effort) -> Result<(), BootError> {
+    let bench = Bench::new(work, nr_threads, effort)?;
+    let zone = bench.machine.zone();
+    let nr_free = || zone.nr_free().iter().zip(0..).map(|(blocks, order)| blocks << order).sum::<u64>();
+    let before = nr_free();
+    for subject in bench.subjects(work.level, effort.huge_pages) {
+        let run = subject.run(&bench.job, None);
+        assert!(run.ns_per_op > 0.0, "{}: {} measured nothing", work.name(), subject.name());
+    }
+    assert_eq!(before, nr_free(), "{}: pages are missing", work.name());
+    Ok(())
+}
