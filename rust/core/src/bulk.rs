@@ -3,8 +3,7 @@
 use crate::allocator::{CpuChoice, PageAllocator};
 use crate::gfp::Gfp;
 use crate::page_alloc::{AllocError, AllocRequest};
-use crate::pressure::Hooks;
-use crate::reclaim;
+use crate::pressure::{Hooks, as_memalloc};
 use crate::sync::Relaxed;
 use crate::types::Pfn;
 use crate::word::page_info::PageInfo;
@@ -96,7 +95,7 @@ impl PageAllocator {
         zone.count_pgalloc(&cpu, taken);
         zone.count_numa_allocation(&cpu, preferred, taken);
         if let Some(fallbacks) = cpu.leave() {
-            fallbacks.into_iter().for_each(|event| reclaim::as_memalloc(|| hooks.event(event)));
+            fallbacks.into_iter().for_each(|event| as_memalloc(|| hooks.event(event)));
         }
         Some(filled)
     }

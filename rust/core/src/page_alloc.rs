@@ -3,8 +3,7 @@
 use crate::allocator::{CpuChoice, PageAllocator};
 use crate::cpu::Cpu;
 use crate::gfp::{AllocFlags, FastPathInputs, Gfp};
-use crate::pressure::Hooks;
-use crate::reclaim;
+use crate::pressure::{Hooks, as_memalloc};
 use crate::state::ZONE_FLAG_RECLAIM_ACTIVE;
 use crate::sync::Relaxed;
 use crate::trace::Event;
@@ -197,7 +196,7 @@ impl PageAllocator {
         let taken = self.walk_zones(&cpu, ctx, walk, gfp, flags, &mut boosted);
         // Hooks are called with the lease given back, because they may allocate.
         if let Some(fallbacks) = cpu.leave() {
-            fallbacks.into_iter().for_each(|event| reclaim::as_memalloc(|| hooks.event(event)));
+            fallbacks.into_iter().for_each(|event| as_memalloc(|| hooks.event(event)));
         }
         if !boosted.is_empty() {
             boosted.into_iter().for_each(|number| self.wake_kswapd_boosted(self.zone(number), hooks));

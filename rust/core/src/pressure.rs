@@ -5,6 +5,7 @@
 
 use crate::gfp::Gfp;
 use crate::types::{MigrateType, Pfn};
+use std::cell::Cell;
 
 /// Result of a compaction attempt, in the kernel's order (include/linux/compaction.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,3 +149,28 @@ pub trait Hooks {
 pub struct NoHooks;
 
 impl Hooks for NoHooks {}
+
+thread_local! {
+    /// This thread is inside a hook: it may use the reserves and must not reclaim
+    /// (`PF_MEMALLOC`).
+    static MEMALLOC: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Is the calling thread inside a hook?
+#[inline(always)]
+pub(crate) fn is_memalloc() -> bool {
+    MEMALLOC.with(Cell::get)
+}
+
+/// Calls a hook with `PF_MEMALLOC` set for the calling thread.
+pub(crate) fn as_memalloc<R>(hook: impl FnOnce() -> R) -> R {
+    /// Puts the old value back even if the hook unwinds.
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            MEMALLOC.with(|flag| flag.set(self.0));
+        }
+    }
+    let _restore = Restore(MEMALLOC.with(|flag| flag.replace(true)));
+    hook()
+}

@@ -6,13 +6,12 @@
 
 use crate::allocator::PageAllocator;
 use crate::gfp::{AllocFlags, Gfp};
-use crate::pressure::{Hooks, PressureEvent, Request, Scan};
+use crate::pressure::{Hooks, PressureEvent, Request, Scan, as_memalloc, is_memalloc};
 use crate::segment::NodeShared;
 use crate::state::ZONE_FLAG_RECLAIM_ACTIVE;
 use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release};
 use crate::watermark::{WMARK_HIGH, WatermarkTest};
 use crate::zone::Zone;
-use std::cell::Cell;
 
 /// Priority of the first, gentle scan (`DEF_PRIORITY`).
 const DEF_PRIORITY: u32 = 12;
@@ -20,31 +19,6 @@ const DEF_PRIORITY: u32 = 12;
 const SWAP_CLUSTER_MAX: u64 = 32;
 /// Runs without success after which kswapd is hopeless (`MAX_RECLAIM_RETRIES`).
 pub(crate) const MAX_FAILURES: u32 = 16;
-
-thread_local! {
-    /// This thread is inside a hook: it may use the reserves and must not reclaim
-    /// (`PF_MEMALLOC`).
-    static MEMALLOC: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Is the calling thread inside a hook?
-#[inline(always)]
-pub(crate) fn is_memalloc() -> bool {
-    MEMALLOC.with(Cell::get)
-}
-
-/// Calls a hook with `PF_MEMALLOC` set for the calling thread.
-pub(crate) fn as_memalloc<R>(hook: impl FnOnce() -> R) -> R {
-    /// Puts the old value back even if the hook unwinds.
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            MEMALLOC.with(|flag| flag.set(self.0));
-        }
-    }
-    let _restore = Restore(MEMALLOC.with(|flag| flag.replace(true)));
-    hook()
-}
 
 /// Raises a word to at least `value`.
 fn raise(word: &crate::sync::AtomicU32, value: u32) {

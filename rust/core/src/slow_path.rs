@@ -4,8 +4,7 @@
 use crate::allocator::{CpuChoice, PageAllocator};
 use crate::gfp::{AllocFlags, Gfp, TaskState};
 use crate::page_alloc::{AllocError, Context, Taken};
-use crate::pressure::{CompactPriority, CompactResult, Hooks, PressureEvent, Request};
-use crate::reclaim;
+use crate::pressure::{CompactPriority, CompactResult, Hooks, PressureEvent, Request, as_memalloc, is_memalloc};
 use crate::sync::Relaxed;
 use crate::types::MigrateType;
 use crate::watermark::{WMARK_LOW, WMARK_MIN};
@@ -48,7 +47,7 @@ impl PageAllocator {
         if let Some(taken) = self.get_page_from_freelist(ctx, walk, gfp, flags, hooks) {
             return Ok(taken);
         }
-        let task = TaskState { pf_memalloc: reclaim::is_memalloc(), ..TaskState::default() };
+        let task = TaskState { pf_memalloc: is_memalloc(), ..TaskState::default() };
         let reserves = AllocFlags::reserve_access(gfp, ctx.migratetype, self.config().cma, task);
         let may_reclaim = can_reclaim && !task.pf_memalloc;
         let mut retry = Retry::new();
@@ -152,7 +151,7 @@ impl PageAllocator {
             return (false, None);
         }
         hooks.event(PressureEvent::OutOfMemory(request));
-        if retry.oom_kills < MAX_RECLAIM_RETRIES && reclaim::as_memalloc(|| hooks.out_of_memory(request)) {
+        if retry.oom_kills < MAX_RECLAIM_RETRIES && as_memalloc(|| hooks.out_of_memory(request)) {
             retry.oom_kills += 1;
             retry.no_progress = 0;
             return (true, None);
@@ -202,7 +201,7 @@ impl PageAllocator {
             return (CompactResult::Skipped, None);
         }
         hooks.event(PressureEvent::DirectCompact(request, priority));
-        let result = reclaim::as_memalloc(|| hooks.compact(request, priority));
+        let result = as_memalloc(|| hooks.compact(request, priority));
         if result == CompactResult::Skipped {
             return (result, None);
         }

@@ -4,7 +4,7 @@ use super::MemoryReport;
 use crate::allocator::{CpuChoice, PageAllocator};
 use crate::gfp::{AllocFlags, Gfp, TaskState};
 use crate::page_alloc::AllocRequest;
-use crate::reclaim;
+use crate::pressure;
 use crate::sync::Relaxed;
 use core::fmt;
 
@@ -74,7 +74,7 @@ impl PageAllocator {
     pub fn failure_report(&self, task: &str, request: AllocRequest, cpu: CpuChoice) -> FailureReport {
         let allowed = Gfp(request.gfp.0 & self.machine().gfp_allowed_mask.load(Relaxed)); // ORDERING(R7)
         let gfp = allowed.in_slow_path();
-        let is_memalloc = reclaim::is_memalloc();
+        let is_memalloc = pressure::is_memalloc();
         let nodemask = request.nodemask.filter(|_| !self.gives_up_nodemask(request, gfp, is_memalloc));
         // A caller that cannot wait, or may use the reserves, is told of all nodes.
         let filters = gfp.contains(Gfp::DIRECT_RECLAIM) && (gfp.contains(Gfp::NOMEMALLOC) || !is_memalloc);
