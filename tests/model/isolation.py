@@ -23,6 +23,8 @@ def is_reserved(model: PageAllocatorModel, pfn: int) -> bool:
 def has_unmovable_pages(model: PageAllocatorModel, pfn: int, migratetype: int) -> bool:
     """spec 13.10, of the pageblock that begins at pfn; the model's own pages are neither movable nor on an LRU list."""
     config = model.config
+    if is_reserved(model, pfn):
+        return True
     zone = model.zone_of(pfn)
     if config.migrate_cma is not None and model.memory.pageblock_type(pfn) == config.migrate_cma:
         return migratetype != config.migrate_cma

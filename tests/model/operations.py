@@ -44,6 +44,8 @@ class Operations:
             "m": (self.policy_alloc, 4, 4),
             "i": (self.isolate, 6, 6),
             "j": (self.undo_isolate, 5, 5),
+            # not in recordings
+            "contig": (self.contig, 4, 4),
         }
 
     def apply(self, op: Op) -> list[Any]:
@@ -134,6 +136,9 @@ class Operations:
     def undo_isolate(self, cpu: int, start: int, end: int, migratetype: int) -> list[Any]:
         isolation.undo_isolate_page_range(self.model, cpu, start, end, migratetype)
         return []
+
+    def contig(self, cpu: int, start: int, end: int) -> list[Any]:
+        return [isolation.alloc_contig_range(self.model, cpu, start, end)]
 
 
 def none_as(pfn: int | None) -> int:

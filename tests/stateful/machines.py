@@ -37,6 +37,17 @@ class Machine:
         return [(start, end) for start, end, _ in memory_pfns(self.memory)]
 
     @cached_property
+    def zone_spans(self) -> list[tuple[int, int]]:
+        """Memory cut at the borders of zones."""
+        ranges = memory_pfns(self.memory)
+        return [
+            (max(first, start), min(last, start + spanned))
+            for first, last, owner in ranges
+            for start, spanned, _ in node_zones(self.config, ranges, owner, self.core)
+            if max(first, start) < min(last, start + spanned)
+        ]
+
+    @cached_property
     def populated_zones(self) -> list[tuple[int, int]]:
         """(node, zone index)"""
         ranges = memory_pfns(self.memory)

@@ -43,6 +43,7 @@ class Pair:
         """Operations for this pair, of the kinds that the product offers."""
         if self.machine.config.migrate_isolate is not None and len(self.machine.cpu_node) == 1:
             options["can_isolate"] = partial(isolation_possible, self.model)
+            options["with_contig"] = True
         workload = Workload(self.machine, seed, self.nr_pages, with_hints=False, **options)
         workload.rare = [choose for choose in workload.rare if choose.__name__ != "bulk_array"]
         return workload

@@ -13,7 +13,7 @@ from .machines import Machine
 
 PAGE_SIZE = 4096
 # Operations that the interface offers. Arrays with holes and the hints of reclaim are not among them.
-OFFERED = frozenset({"a", "f", "d", "b", "bl", "e", "x", "s", "g", "l", "y", "p", "m", "i", "j"})
+OFFERED = frozenset({"a", "f", "d", "b", "bl", "e", "x", "s", "g", "l", "y", "p", "m", "i", "j", "contig"})
 
 
 def product_config(machine: Machine) -> pagebuddy.Config:
@@ -137,6 +137,13 @@ class Product:
     def op_j(self, cpu: int, start: int, end: int, migratetype: int) -> list[Any]:
         self.allocator.unisolate(start, end, migratetype)
         return []
+
+    def op_contig(self, cpu: int, start: int, end: int) -> list[Any]:
+        try:
+            self.allocator.alloc_contig_range(start, end)
+        except pagebuddy.RangeBusyError:
+            return [False]
+        return [True]
 
     # -- looking ---------------------------------------------------------------------------------------------------
 

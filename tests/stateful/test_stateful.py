@@ -169,6 +169,15 @@ class Allocators(RuleBasedStateMachine):
         start, end = self.isolated.pop(data.draw(st.integers(0, len(self.isolated) - 1), "range"))
         self.apply("j", 0, start, end, 1)
 
+    @precondition(lambda self: self.machine.config.migrate_isolate is not None)
+    @rule(data=st.data(), length=st.sampled_from([1, 7, 512, 1024, 2500]))
+    def contiguous_range(self, data: st.DataObject, length: int) -> None:
+        first, last = data.draw(st.sampled_from(self.machine.zone_spans), "span")
+        start = data.draw(st.integers(first, last - 1), "start")
+        end = min(start + length, last)
+        if self.apply("contig", 0, start, end)[0]:
+            self.blocks.append(Block(start, 0, nr_pages=end - start))
+
     @rule(by_snapshot=st.booleans())
     def go_on_with_a_copy(self, by_snapshot: bool) -> None:
         if by_snapshot:

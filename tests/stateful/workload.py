@@ -94,6 +94,7 @@ class Workload:
         with_sysctl: bool = False,
         with_hints: bool = True,
         with_reclaim: bool = False,
+        with_contig: bool = False,
     ) -> None:
         """`isolation_size`: isolated ranges are multiples of so many pages.
         `with_hints`: also what reclaim would do, giving back reserves and marking zones."""
@@ -117,6 +118,8 @@ class Workload:
             self.rare += [self.unreserve, self.reclaim_active]
         if can_isolate is not None:
             self.rare.append(self.isolation)
+        if with_contig:
+            self.rare.append(self.contig)
         if with_policy:
             self.rare.append(self.set_policy)
         if with_sysctl:
@@ -169,6 +172,9 @@ class Workload:
         elif code == "s":
             for pfn in range(op[2], op[2] + (1 << op[3])):
                 self.keep(Block(pfn, 0))
+        elif code == "contig":
+            if results[0]:
+                self.keep(Block(op[2], 0, nr_pages=op[3] - op[2]))
         elif code == "g":
             self.keep(Block(op[2], 0))
 
@@ -306,7 +312,7 @@ class Workload:
             start, end = self.isolated.pop(self.random.randrange(len(self.isolated)))
             return ["j", self.cpu(), start, end, self.isolation_type()]
         assert self.can_isolate is not None
-        start, end = self.random.choice(self.machine.memory_spans)
+        start, end = self.random.choice(self.machine.zone_spans)
         size = self.isolation_size
         first, last = (start + size - 1) // size, end // size
         if first >= last:
@@ -328,6 +334,13 @@ class Workload:
     def isolation_type(self) -> int:
         """Movable, and where there can be CMA pageblocks half of the time CMA: undoing with it makes such blocks."""
         return 4 if self.machine.config.cma and self.random.random() < 0.5 else 1
+
+    def contig(self) -> Op:
+        """A range of any length anywhere in memory; mostly it will be in use."""
+        start, end = self.random.choice(self.machine.zone_spans)
+        first = self.random.randrange(start, end - 1)
+        length = self.random.choice((1, 5, 32, 77, 512, 1000, 3000))
+        return ["contig", 0, first, min(first + length, end)]
 
     def set_policy(self) -> Op:
         mode = self.random.randrange(6)
