@@ -34,7 +34,8 @@ impl Callback {
 pub struct Registry {
     callbacks: Mutex<Vec<(u64, Callback)>>,
     next_id: AtomicU64,
-    /// Anything registered at all? Keeps the interpreter out of machines without callbacks.
+    /// Anything registered at all? Keeps the interpreter out of machines without callbacks. The
+    /// flags only say whether to look; the mutex orders the callbacks themselves.
     is_used: AtomicBool,
     has_shrinkers: AtomicBool,
 }
@@ -46,12 +47,12 @@ impl Registry {
 
     fn update_flags(&self, callbacks: &[(u64, Callback)]) {
         let has_shrinkers = callbacks.iter().any(|(_, callback)| matches!(callback, Callback::Shrinker { .. }));
-        self.is_used.store(!callbacks.is_empty(), Ordering::Release);
-        self.has_shrinkers.store(has_shrinkers, Ordering::Release);
+        self.is_used.store(!callbacks.is_empty(), Ordering::Relaxed); // ORDERING(R9)
+        self.has_shrinkers.store(has_shrinkers, Ordering::Relaxed); // ORDERING(R9)
     }
 
     fn add(&self, callback: Callback) -> u64 {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed); // ORDERING(R9)
         let mut callbacks = self.lock();
         callbacks.push((id, callback));
         self.update_flags(&callbacks);
@@ -84,7 +85,8 @@ impl Registry {
 
     /// Tells all listeners of an event; whether one of them answered with something true.
     fn tell(&self, event: PressureEvent) -> bool {
-        if !self.is_used.load(Ordering::Acquire) {
+        // ORDERING(R9)
+        if !self.is_used.load(Ordering::Relaxed) {
             return false;
         }
         Python::attach(|py| {
@@ -150,7 +152,7 @@ impl Hooks for Registry {
     }
 
     fn has_shrinkers(&self) -> bool {
-        self.has_shrinkers.load(Ordering::Acquire)
+        self.has_shrinkers.load(Ordering::Relaxed) // ORDERING(R9)
     }
 
     fn scan(&self, scan: Scan) -> u64 {
