@@ -324,8 +324,8 @@ impl FreeArea<'_> {
         if order >= self.rule.top || !self.is_free_near(buddy, order, near) || self.rule.limit(x, order, mt) <= order {
             return None;
         }
-        let first = if planted(Bug::RecheckUpperFirst) { x.max(buddy) } else { x.min(buddy) };
-        self.take(first, order).map(|list| (first, list))
+        let lower = x.min(buddy);
+        self.take(lower, order).map(|list| (lower, list))
     }
 
     /// One merge step for block (p, order) that we own: takes its buddy, or the whole run of

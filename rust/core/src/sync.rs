@@ -80,56 +80,55 @@ pub enum Bug {
     NoResolve = 8,
     /// The promote changes whatever word it finds to FREE.
     PromoteAnyWord = 9,
-    /// After a conflict both sides of a pair claim the upper block first.
-    RecheckUpperFirst = 10,
     /// Pop takes the head out without claiming the block.
-    PopWithoutClaim = 11,
+    PopWithoutClaim = 10,
     /// The tail hint is trusted without a check of the word it names.
-    TrustTailHint = 12,
+    TrustTailHint = 11,
     /// Merging clears the split register without a compare.
-    BlindSplitMerge = 13,
+    BlindSplitMerge = 12,
     /// The head of a list carries no tag.
-    NoTagOnHead = 14,
+    NoTagOnHead = 13,
     /// A moved block does not look at its buddy again.
-    NoRecheckAfterMove = 15,
+    NoRecheckAfterMove = 14,
     /// An unlink goes through a predecessor that is not free in the same list.
-    UnlinkThroughAnyPrev = 16,
+    UnlinkThroughAnyPrev = 15,
     /// A remover that could not unlink says it did.
-    DetachUnproved = 17,
+    DetachUnproved = 16,
     /// A pop promotes what it found at the head without looking at the head again.
-    HelpWithoutHead = 18,
+    HelpWithoutHead = 17,
     /// A split installs its remainders without a compare.
-    InstallOverwrites = 19,
+    InstallOverwrites = 18,
     /// A spill links the elements before it takes them out of the register.
-    SpillLinksFirst = 20,
+    SpillLinksFirst = 19,
     /// A push links the block before it writes its word.
-    LinkBeforeWord = 21,
+    LinkBeforeWord = 20,
     /// An append does not validate the node before the one it looks at.
-    NoTailValidation = 22,
+    NoTailValidation = 21,
     /// A remover says that its node is unlinked before it is.
-    UnlinkedBeforeUnlink = 23,
+    UnlinkedBeforeUnlink = 22,
     /// A failing allocation does not care who has blocks in flight.
-    NoQuietCheck = 24,
+    NoQuietCheck = 23,
     /// A pop waits for the pusher of the top instead of promoting it.
-    NoHelpForPush = 25,
+    NoHelpForPush = 24,
     /// A pop waits for the remover of the top instead of unlinking it.
-    NoHelpForRemoval = 26,
+    NoHelpForRemoval = 25,
     /// An owner clears `L` without a proof that its node is unreachable.
-    ResolveUnproved = 27,
+    ResolveUnproved = 26,
     /// A claim that lost a race takes whatever order the block has now.
-    ClaimAnyOrder = 28,
+    ClaimAnyOrder = 27,
     /// A spill or move takes any pair for one that isolation keeps apart.
-    EveryPairIsKept = 29,
+    EveryPairIsKept = 28,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 24] = [
+    pub const ALL: [Bug; 28] = [
         Bug::NoPend,
         Bug::NoRecheck,
         Bug::NoRecheckAfterSpill,
         Bug::NoTagOnRelink,
         Bug::NoTagOnPublish,
+        Bug::NoWalkValidation,
         Bug::ClearLinkedWithoutTag,
         Bug::NoResolve,
         Bug::PromoteAnyWord,
@@ -139,14 +138,17 @@ impl Bug {
         Bug::NoTagOnHead,
         Bug::NoRecheckAfterMove,
         Bug::UnlinkThroughAnyPrev,
+        Bug::DetachUnproved,
         Bug::HelpWithoutHead,
         Bug::InstallOverwrites,
         Bug::SpillLinksFirst,
         Bug::LinkBeforeWord,
+        Bug::NoTailValidation,
         Bug::UnlinkedBeforeUnlink,
         Bug::NoQuietCheck,
         Bug::NoHelpForPush,
         Bug::NoHelpForRemoval,
+        Bug::ResolveUnproved,
         Bug::ClaimAnyOrder,
         Bug::EveryPairIsKept,
     ];

@@ -48,10 +48,28 @@ impl fmt::Display for Tally {
     }
 }
 
-/// All schedules of a case within bounds, or as many as the time allows.
-pub fn search(explorer: &mut Explorer, case: &Case, bounds: Bounds, time: Duration) -> Result<Tally, Failure> {
+/// How long a search may go on.
+#[derive(Clone, Copy, Debug)]
+pub enum Budget {
+    /// This long.
+    Time(Duration),
+    /// This many schedules: the same ones each time.
+    Schedules(u64),
+}
+
+impl Budget {
+    fn is_spent(self, began: Instant, schedules: u64) -> bool {
+        match self {
+            Budget::Time(time) => schedules % 64 == 0 && began.elapsed() >= time,
+            Budget::Schedules(most) => schedules >= most,
+        }
+    }
+}
+
+/// All schedules of a case within bounds, or as many as the budget allows.
+pub fn search(explorer: &mut Explorer, case: &Case, bounds: Bounds, budget: Budget) -> Result<Tally, Failure> {
     let world = explorer.world.clone();
-    let end = Instant::now() + time;
+    let began = Instant::now();
     explorer.exact_failure = bounds.kills == 0;
     world.kill_points.set(bounds.kills > 0);
     world.filtered.set(true);
@@ -71,7 +89,7 @@ pub fn search(explorer: &mut Explorer, case: &Case, bounds: Bounds, time: Durati
                 tally.exhausted = true;
                 return Ok(tally);
             }
-            if tally.schedules % 64 == 0 && Instant::now() >= end {
+            if budget.is_spent(began, tally.schedules) {
                 return Ok(tally);
             }
         }
@@ -83,15 +101,15 @@ pub fn search_random(
     explorer: &mut Explorer,
     first_seed: u64,
     kills: bool,
-    time: Duration,
+    budget: Budget,
     tally: &mut Tally,
 ) -> Result<(), (String, Failure)> {
     const PER_CASE: u64 = 16;
-    let end = Instant::now() + time;
+    let (began, before) = (Instant::now(), tally.schedules);
     explorer.exact_failure = false;
     explorer.world.filtered.set(false);
     for seed in first_seed.. {
-        if Instant::now() >= end {
+        if budget.is_spent(began, tally.schedules - before) {
             break;
         }
         let s = &SCENARIOS[seed as usize % SCENARIOS.len()];
@@ -145,19 +163,37 @@ pub fn hunt(explorer: &mut Explorer, bug: Bug) -> Option<Found> {
     found
 }
 
+/// First seed and number of the random schedules of a hunt.
+pub const RANDOM_PARTS: [(u64, u64); 2] = [(0, 8_000), (1_000_000, 100_000)];
+
 fn hunt_planted(explorer: &mut Explorer) -> Option<(String, String, u64, Failure)> {
-    for (preemptions, kills, zombies) in [(1, 0, 0), (1, 0, 1), (2, 0, 0), (1, 1, 0)] {
-        let bounds = Bounds { preemptions, kills, zombies };
-        let mut schedules = 0;
-        for s in SCENARIOS {
-            let case = s.case(&explorer.world);
-            match search(explorer, &case, bounds, Duration::from_millis(200)) {
-                Ok(tally) => schedules += tally.schedules,
-                Err(failure) => return Some((format!("{bounds:?}"), s.name.to_owned(), schedules, failure)),
-            }
+    let few = |preemptions, kills, zombies| Bounds { preemptions, kills, zombies };
+    hunt_exhaustively(explorer, few(1, 0, 0), 2000)
+        .or_else(|| hunt_exhaustively(explorer, few(1, 0, 1), 1000))
+        .or_else(|| hunt_randomly(explorer, RANDOM_PARTS[0]))
+        .or_else(|| hunt_exhaustively(explorer, few(2, 0, 0), 10_000))
+        .or_else(|| hunt_exhaustively(explorer, few(1, 1, 0), 3000))
+        .or_else(|| hunt_randomly(explorer, RANDOM_PARTS[1]))
+}
+
+fn hunt_exhaustively(
+    explorer: &mut Explorer,
+    bounds: Bounds,
+    most_each: u64,
+) -> Option<(String, String, u64, Failure)> {
+    let mut schedules = 0;
+    for s in SCENARIOS {
+        let case = s.case(&explorer.world);
+        match search(explorer, &case, s.deepen(bounds), Budget::Schedules(most_each)) {
+            Ok(tally) => schedules += tally.schedules,
+            Err(failure) => return Some((bounds.to_string(), s.name.to_owned(), schedules, failure)),
         }
     }
+    None
+}
+
+fn hunt_randomly(explorer: &mut Explorer, (first_seed, most): (u64, u64)) -> Option<(String, String, u64, Failure)> {
     let mut tally = Tally::default();
-    let random = search_random(explorer, 0, true, Duration::from_secs(10), &mut tally);
-    random.err().map(|(case, failure)| ("random or PCT".to_owned(), case, tally.schedules, failure))
+    let found = search_random(explorer, first_seed, true, Budget::Schedules(most), &mut tally);
+    found.err().map(|(case, failure)| ("random or PCT".to_owned(), case, tally.schedules, failure))
 }

@@ -18,7 +18,7 @@ mod strategy;
 mod world;
 
 use explore::{Explorer, Script};
-use hunt::{Found, Tally, search, search_random};
+use hunt::{Budget, Found, Tally, search, search_random};
 use pagebuddy_core::sync::Bug;
 use scenarios::{SCENARIOS, random_case, scenario};
 use std::time::{Duration, Instant};
@@ -30,14 +30,16 @@ fn soak() -> Option<f64> {
     Some(text.parse().expect("PAGEBUDDY_SOAK_SECONDS is a number of seconds"))
 }
 
-/// Searches every scenario exhaustively, at most `seconds` each (or an equal part of a long run).
-fn search_all(seconds: f64, bounds: Bounds) {
-    let time = soak().map_or(seconds, |soak| soak / SCENARIOS.len() as f64);
+/// Searches every scenario exhaustively: at most so many schedules each, or an equal part of a long
+/// run.
+fn search_all(most: u64, bounds: Bounds) {
+    let budget = soak()
+        .map_or(Budget::Schedules(most), |soak| Budget::Time(Duration::from_secs_f64(soak / SCENARIOS.len() as f64)));
     let mut explorer = Explorer::new();
     for s in SCENARIOS {
         let case = s.case(&explorer.world);
         let began = Instant::now();
-        match search(&mut explorer, &case, bounds, Duration::from_secs_f64(time)) {
+        match search(&mut explorer, &case, s.deepen(bounds), budget) {
             Ok(tally) => println!("{:28} {tally} in {:.2} s", s.name, began.elapsed().as_secs_f64()),
             Err(failure) => panic!("{}", failure.report(s.name)),
         }
@@ -48,33 +50,41 @@ fn deeper(bound: u32) -> u32 {
     bound + u32::from(soak().is_some())
 }
 
+// The short forms below look at no fewer schedules than the hunt for a planted bug does, and at the
+// same ones: what finds a bug there does not find one here.
+
 /// All schedules with at most two preemptions.
 #[test]
 fn every_schedule_with_few_preemptions() {
-    search_all(2.0, Bounds { preemptions: deeper(2), kills: 0, zombies: 0 });
+    search_all(30_000, Bounds { preemptions: deeper(2), kills: 0, zombies: 0 });
 }
 
 /// All schedules in which one fiber dies, before any of its writes, and one preemption happens.
 #[test]
 fn every_schedule_with_a_kill() {
-    search_all(1.0, Bounds { preemptions: deeper(1), kills: 1, zombies: 0 });
+    search_all(6_000, Bounds { preemptions: deeper(1), kills: 1, zombies: 0 });
 }
 
 /// All schedules in which one remover leaves a zombie, and one preemption happens.
 #[test]
 fn every_schedule_with_a_zombie() {
-    search_all(1.0, Bounds { preemptions: deeper(1), kills: 0, zombies: 1 });
+    search_all(10_000, Bounds { preemptions: deeper(1), kills: 0, zombies: 1 });
 }
 
 /// Random switching and PCT on random programs, with kills and zombies.
 #[test]
 fn random_schedules() {
-    let time = Duration::from_secs_f64(soak().unwrap_or(10.0));
+    let parts = match soak() {
+        None => hunt::RANDOM_PARTS.map(|(first_seed, most)| (first_seed, Budget::Schedules(most))).to_vec(),
+        // Other seeds in each long run.
+        Some(seconds) => vec![(u64::from(std::process::id()) << 32, Budget::Time(Duration::from_secs_f64(seconds)))],
+    };
     let mut explorer = Explorer::new();
-    let first = soak().map_or(0, |_| std::process::id().into());
     let mut tally = Tally::default();
-    if let Err((case, failure)) = search_random(&mut explorer, first << 32, true, time, &mut tally) {
-        panic!("{}", failure.report(&case));
+    for (first_seed, budget) in parts {
+        if let Err((case, failure)) = search_random(&mut explorer, first_seed, true, budget, &mut tally) {
+            panic!("{}", failure.report(&case));
+        }
     }
     println!("random: {tally}");
 }

@@ -2,8 +2,8 @@
 
 use crate::explore::Case;
 use crate::program::Op::{self, Alloc, Bulk, Free, FreeAll, FreeBack, Move, MoveBlock, Take, TakeFront};
-use crate::strategy::Rng;
-use crate::world::World;
+use crate::strategy::{Bounds, Rng};
+use crate::world::{AT_HEAD, Hint, World};
 use pagebuddy_core::buddy::Buddy;
 use pagebuddy_core::free_area::Side;
 use pagebuddy_core::word::PageIdx;
@@ -20,6 +20,12 @@ impl Scenario {
     pub fn case(&self, world: &World) -> Case {
         (self.build)(world)
     }
+
+    /// Cases so small that one more preemption can be afforded.
+    pub fn deepen(&self, bounds: Bounds) -> Bounds {
+        let more = bounds.preemptions > 1 && ["move_half_of_a_pair", "two_pops_of_one"].contains(&self.name);
+        Bounds { preemptions: bounds.preemptions + u32::from(more), ..bounds }
+    }
 }
 
 /// Builds a start step by step, sequentially.
@@ -27,9 +33,15 @@ struct Setup<'a> {
     buddy: Buddy<'a>,
     held: Vec<Vec<(PageIdx, u32)>>,
     others: Vec<(PageIdx, u32)>,
+    hints: Vec<Hint>,
 }
 
 impl Setup<'_> {
+    /// A hint is wrong.
+    fn mislead(&mut self, hint: Hint) {
+        self.hints.push(hint);
+    }
+
     /// A fiber allocates a block of list type 0.
     fn alloc(&mut self, fiber: usize, order: u32) {
         let x = self.buddy.take_smallest(order, 0).expect("a free block");
@@ -64,11 +76,15 @@ fn build(
     programs: &[&[Op]],
     steps: impl FnOnce(&mut Setup<'_>),
 ) -> Case {
-    let start = world.make_start(nr_pages, pageblock_order, types, |buddy| {
-        let mut setup = Setup { buddy, held: vec![Vec::new(); programs.len()], others: Vec::new() };
+    let mut hints = Vec::new();
+    let mut start = world.make_start(nr_pages, pageblock_order, types, |buddy| {
+        let held = vec![Vec::new(); programs.len()];
+        let mut setup = Setup { buddy, held, others: Vec::new(), hints: Vec::new() };
         steps(&mut setup);
+        hints = setup.hints;
         (setup.held, setup.others)
     });
+    start.hints = hints;
     Case { start, programs: programs.iter().map(|p| p.to_vec()).collect() }
 }
 
@@ -79,12 +95,25 @@ fn with(world: &World, nr_pages: PageIdx, programs: &[&[Op]], steps: impl FnOnce
 
 /// Single pages: some held, some freed in the given order, the others in use.
 fn pages(world: &World, nr_pages: PageIdx, held: &[&[PageIdx]], freed: &[PageIdx], programs: &[&[Op]]) -> Case {
+    misled(world, nr_pages, held, freed, &[], programs)
+}
+
+/// The same with wrong hints.
+fn misled(
+    world: &World,
+    nr_pages: PageIdx,
+    held: &[&[PageIdx]],
+    freed: &[PageIdx],
+    hints: &[Hint],
+    programs: &[&[Op]],
+) -> Case {
     with(world, nr_pages, programs, |setup| {
         (0..nr_pages).for_each(|_| setup.reserve(0));
         for (fiber, own) in held.iter().enumerate() {
             own.iter().for_each(|x| setup.hand_over(*x, 0, fiber));
         }
         freed.iter().for_each(|x| setup.release(*x, 0));
+        hints.iter().for_each(|hint| setup.mislead(*hint));
     })
 }
 
@@ -116,7 +145,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "alloc_free_same_page_twice", build: |w| pages(w, 4, &[&[], &[]], &[0], &[&[A, F, A, F], &[A, F]]) },
     Scenario { name: "two_moves_and_merge", build: |w| pages(w, 8, &[&[], &[], &[2]], &[1, 3, 5], &[&[Move(3, 0, 0)], &[Move(3, 0, 0)], &[F]]) },
     Scenario { name: "zombie_reuse", build: |w| pages(w, 8, &[&[2], &[], &[7]], &[1, 3, 5], &[&[F, A], &[A, F], &[F]]) },
-    Scenario { name: "move_half_of_a_pair", build: |w| pages(w, 4, &[&[0], &[1], &[]], &[], &[&[F], &[F], &[Move(0, 0, 0)]]) },
+    Scenario { name: "move_half_of_a_pair", build: |w| pages(w, 2, &[&[0], &[1], &[]], &[], &[&[F], &[F], &[Move(0, 0, 0)]]) },
     Scenario { name: "move_upper_half_of_a_pair", build: |w| pages(w, 4, &[&[0], &[1], &[]], &[], &[&[F], &[F], &[Move(1, 0, 0)]]) },
     Scenario { name: "push_front_and_pop_front", build: |w| pages(w, 8, &[&[1], &[], &[7]], &[3], &[&[F], &[A, F], &[F]]) },
     Scenario { name: "register_run_and_alloc", build: |w| with(w, 8, &[&[F], &[A]], |s| s.alloc(0, 0)) },
@@ -162,6 +191,13 @@ pub const SCENARIOS: &[Scenario] = &[
         (0..4).for_each(|_| s.reserve(0));
         [(0, 0), (3, 0), (1, 1), (2, 1)].into_iter().for_each(|(x, fiber)| s.hand_over(x, 0, fiber));
     }) },
+    Scenario { name: "append_behind_a_wrong_tail", build: |w| misled(w, 8, &[&[7], &[], &[2]], &[3, 1, 5], &[Hint::Tail(0, 0, 5)], &[&[FreeBack(0)], &[A, F], &[F]]) },
+    Scenario { name: "append_while_the_next_moves", build: |w| misled(w, 8, &[&[7], &[], &[4]], &[5, 3, 1], &[Hint::Tail(0, 0, 3)], &[&[FreeBack(0)], &[Move(5, 0, 0)], &[F]]) },
+    Scenario { name: "append_behind_a_moved_tail", build: |w| misled(w, 8, &[&[7], &[]], &[1, 5], &[Hint::Tail(0, 0, AT_HEAD)], &[&[FreeBack(0)], &[Move(5, 0, 1), Move(1, 0, 1)]]) },
+    Scenario { name: "append_behind_a_dead_tail", build: |w| misled(w, 8, &[&[7], &[], &[]], &[1, 3, 5], &[Hint::Tail(0, 0, 6), Hint::Prev(6, 4)], &[&[FreeBack(0)], &[A, F], &[A]]) },
+    Scenario { name: "remove_with_wrong_hints", build: |w| misled(w, 8, &[&[4], &[6], &[]], &[1, 3, 5, 7], &[Hint::Prev(5, 1), Hint::Prev(7, 3), Hint::Prev(3, 5), Hint::Prev(1, AT_HEAD)], &[&[F], &[F, A], &[A]]) },
+    Scenario { name: "remove_through_a_moved_hint", build: |w| misled(w, 8, &[&[0], &[]], &[1, 3, 5], &[Hint::Prev(1, 5)], &[&[F], &[Move(3, 0, 1), Move(5, 0, 1)]]) },
+    Scenario { name: "long_list", build: |w| pages(w, 16, &[&[0], &[4], &[]], &[1, 3, 5, 7, 9, 11], &[&[F, A], &[F], &[A]]) },
     Scenario { name: "three_levels", build: |w| pages(w, 8, &[&[0], &[2], &[4]], &[1, 3, 5, 6, 7], &[&[F], &[F], &[F]]) },
 ];
 
@@ -178,7 +214,7 @@ pub fn random_case(world: &World, seed: u64) -> Case {
     let pageblock_order = if rng.one_in(2) { nr_pages.trailing_zeros() } else { 1 + rng.below(2) as u32 };
     let types: Vec<u8> = (0..nr_pages >> pageblock_order).map(|_| u8::from(rng.one_in(4))).collect();
     let nr_types = 1 + u64::from(types.contains(&1));
-    let start = world.make_start(nr_pages, pageblock_order, &types, |buddy| {
+    let mut start = world.make_start(nr_pages, pageblock_order, &types, |buddy| {
         let mut blocks = Vec::new();
         for _ in 0..rng.below(24) {
             if !rng.one_in(3) {
@@ -193,6 +229,16 @@ pub fn random_case(world: &World, seed: u64) -> Case {
         blocks.into_iter().for_each(|block| held[rng.below(nr_fibers as u64) as usize].push(block));
         (held, Vec::new())
     });
+    if rng.one_in(3) {
+        let anywhere = |rng: &mut Rng| {
+            let x = rng.below(u64::from(nr_pages) + 1) as PageIdx;
+            if x == nr_pages { AT_HEAD } else { x }
+        };
+        for order in 0..=nr_pages.trailing_zeros() {
+            start.hints.extend((0..2).map(|mt| Hint::Tail(order, mt, anywhere(&mut rng))));
+        }
+        start.hints.extend((0..nr_pages).map(|x| Hint::Prev(x, anywhere(&mut rng))));
+    }
     let program = |rng: &mut Rng| -> Vec<Op> {
         let most = rng.pick(&[3, 9]);
         (0..1 + rng.below(most)).map(|_| random_op(rng, nr_pages, nr_types)).collect()

@@ -3,6 +3,7 @@
 use crate::explore::{Decision, Script, Sight, Strategy};
 use crate::fiber::Stop;
 use crate::ledger::MAX_FIBERS;
+use std::fmt;
 
 /// Small and fast, and the same everywhere.
 pub struct Rng(u64);
@@ -167,6 +168,12 @@ pub struct Bounds {
     pub kills: u32,
     /// Most forced zombies in one schedule.
     pub zombies: u32,
+}
+
+impl fmt::Display for Bounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} preemptions, {} kills, {} zombies", self.preemptions, self.kills, self.zombies)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

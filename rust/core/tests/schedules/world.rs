@@ -28,6 +28,18 @@ const LIVELOCK: u32 = 60_000;
 /// A list: order, migratetype, blocks from head to tail.
 pub type ListContents = (u32, usize, Vec<PageIdx>);
 
+/// A hint, which may be arbitrarily wrong. [`AT_HEAD`] names the list's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// Tail hint of list (order, migratetype).
+    Tail(u32, usize, PageIdx),
+    /// Back link of a page.
+    Prev(PageIdx, PageIdx),
+}
+
+/// "No page before".
+pub const AT_HEAD: PageIdx = PageIdx::MAX;
+
 /// State from which a schedule starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Start {
@@ -45,6 +57,8 @@ pub struct Start {
     pub free: Vec<ListContents>,
     /// The split registers that are not empty.
     pub registers: Vec<(usize, SplitRegister)>,
+    /// Hints that are wrong.
+    pub hints: Vec<Hint>,
 }
 
 /// Which words were accessed by several fibers and written by one of them.
@@ -240,7 +254,7 @@ impl World {
                 }
             }
         }
-        Start { nr_pages, pageblock_order, types: types.to_vec(), held, others, free, registers }
+        Start { nr_pages, pageblock_order, types: types.to_vec(), held, others, free, registers, hints: Vec::new() }
     }
 
     /// Puts the world into a start state, with the hooks of a schedule on.
@@ -256,6 +270,12 @@ impl World {
         }
         for (mt, register) in &start.registers {
             self.lists.split.cas(*mt, SplitRegister::EMPTY, *register).expect("nobody else is here");
+        }
+        for hint in &start.hints {
+            match *hint {
+                Hint::Tail(order, mt, x) => self.lists.list(order, mt).set_tail_hint(x),
+                Hint::Prev(x, prev) => self.pages[x as usize].prev.store(prev, Relaxed),
+            }
         }
         let mut ledger = self.ledger.borrow_mut();
         ledger.reset(start.nr_pages, planted);
