@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from pagebuddy import PagebuddyError, __version__
-from pagebuddy.cli import info, replay
+from pagebuddy.cli import boot, info, replay
 
 __all__ = ["main"]
 
@@ -19,12 +19,13 @@ EPILOG = """\
 examples:
   pagebuddy info                 what is installed, and what it can do on this machine
   pagebuddy info --json          the same for a program
+  pagebuddy boot --size 8G       what the allocator makes of a machine's memory
   pagebuddy replay FILE...       replay recordings of the real kernel and compare
   pagebuddy COMMAND --help       what a command does, with examples
 """
 
 #: Every command module offers NAME, SUMMARY, add_arguments(parser) and run(arguments) -> exit status.
-COMMANDS = (info, replay)
+COMMANDS = (info, boot, replay)
 
 
 def build_parser() -> argparse.ArgumentParser:
