@@ -7,6 +7,8 @@ ENVIRONMENT = "$(PYTHON)" tools/environment.py
 CHECK_TOOLCHAIN = @sh tools/check_toolchain.sh "$(PYTHON)"
 # The binding crate holds no logic; its tests are the Python tests. (Its test binary would need a shared libpython.)
 CARGO_TEST = cargo test --locked --profile checked --workspace --exclude pagebuddy-py
+CARGO_DOC = RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" \
+	cargo doc --locked --no-deps --document-private-items -p pagebuddy-core -p pagebuddy-replay
 
 export PYO3_PYTHON := $(VENV_PYTHON)
 unexport PYTHONPATH PYTHONHOME
@@ -38,6 +40,8 @@ lint: ## Formatting, clippy, ruff, mypy, stubs, layers and orderings.
 	$(VENV_PYTHON) -m tools.check_layers
 	$(VENV_PYTHON) -m tools.check_orderings
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked -p pagebuddy-core --features schedules --all-targets -- -D warnings
+	$(CARGO_DOC)
 	$(ENVIRONMENT) --wheel cli test lint
 	$(VENV_PYTHON) -m mypy.stubtest pagebuddy
 
@@ -45,9 +49,21 @@ wheel: ## Build the release wheel into dist/.
 	$(CHECK_TOOLCHAIN) rust
 	$(ENVIRONMENT) --wheel
 
-bench: ## Benchmarks against a C variant with locks; writes docs/benchmarks.md. BENCH=--quick: in a minute.
+docs: ## Python and Rust documentation, as HTML in site/.
 	$(CHECK_TOOLCHAIN) rust
+	$(ENVIRONMENT) --wheel cli docs
+	rm -rf site
+	$(CARGO_DOC)
+	$(VENV_PYTHON) -W error -m pdoc --docformat google --output-directory site/python pagebuddy
+	cp -R target/doc site/rust
+	cp docs/index.html site/index.html
+	@echo "open site/index.html"
+
+bench: ## Benchmarks against a C variant with locks and from Python; writes docs/benchmarks.md. BENCH=--quick: in a minute.
+	$(CHECK_TOOLCHAIN) rust
+	$(ENVIRONMENT) --wheel
 	cargo run --locked --release -p pagebuddy-bench -- --write docs $(BENCH)
+	$(VENV_PYTHON) benches/python_calls.py
 
 soak: ## The long forms of the tests; hours with many recordings.
 	$(CHECK_TOOLCHAIN) rust

@@ -254,7 +254,7 @@ fn dumped(list: ListKind, rest: &str) -> Option<Event> {
     Some(Event::Dumped(list, span, nid, u32::try_from(flags).ok()? & FLAGS_ALL))
 }
 
-/// "Reserving 256MB of [low ]memory at 592MB for crashkernel" or, since 6.6,
+/// "Reserving 256MB of \[low \]memory at 592MB for crashkernel" or, since 6.6,
 /// "crashkernel reserved: 0x25000000 - 0x35000000 (256 MB)", whose end is exclusive.
 fn crash_kernel(line: &str) -> Option<Span> {
     if let Some(range) = after(line, "crashkernel reserved: ") {
