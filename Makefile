@@ -1,7 +1,9 @@
 # Every check of the project. Each target makes its own virtual environment (.venv), builds the release wheel when the
 # sources changed, installs it and works with the installed wheel.
 
-PYTHON ?= $(shell sh tools/find_python.sh)
+ifndef PYTHON
+PYTHON := $(shell sh tools/find_python.sh)
+endif
 VENV_PYTHON := $(CURDIR)/.venv/bin/python
 ENVIRONMENT = "$(PYTHON)" tools/environment.py
 CHECK_TOOLCHAIN = @sh tools/check_toolchain.sh "$(PYTHON)"
