@@ -18,6 +18,7 @@ mod python;
 mod replay;
 mod sysctl;
 mod text_source;
+mod trace;
 mod zone;
 
 use pyo3::prelude::*;
@@ -44,6 +45,8 @@ mod _pagebuddy {
     use crate::pressure::{PyPressureEvent, PyRegistration, PyShrinkControl};
     #[pymodule_export]
     use crate::replay::replay_file;
+    #[pymodule_export]
+    use crate::trace::{PyTrace, PyTraceEvent};
     #[pymodule_export]
     use crate::zone::{PyPcp, PyZone, PyZoneTable};
 

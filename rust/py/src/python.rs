@@ -1,6 +1,6 @@
 //! What this crate uses of the Python side: classes of the package and NumPy, imported once.
 
-use pyo3::buffer::PyBuffer;
+use pyo3::buffer::{Element, PyBuffer};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -25,6 +25,8 @@ impl Imported {
 
 /// `pagebuddy.MigrateType`.
 pub static MIGRATE_TYPE: Imported = Imported::new("pagebuddy.gfp", "MigrateType");
+/// `pagebuddy.GFP`.
+pub static GFP: Imported = Imported::new("pagebuddy.gfp", "GFP");
 /// `pagebuddy.PageState`.
 pub static PAGE_STATE: Imported = Imported::new("pagebuddy.page_state", "PageState");
 /// `pagebuddy.PageFlag`.
@@ -40,13 +42,18 @@ pub fn enum_member<'py>(py: Python<'py>, class: &Imported, value: usize) -> PyRe
     class.get(py)?.call1((value,))
 }
 
-/// A new one-dimensional `uint64` array with these values.
-pub fn uint64_array<'py>(py: Python<'py>, values: &[u64]) -> PyResult<Bound<'py, PyAny>> {
-    let array = NUMPY_EMPTY.get(py)?.call1((values.len(), "uint64"))?;
+/// A new one-dimensional array with these values; `dtype` must name their type.
+pub fn array<'py, T: Element>(py: Python<'py>, dtype: &str, values: &[T]) -> PyResult<Bound<'py, PyAny>> {
+    let array = NUMPY_EMPTY.get(py)?.call1((values.len(), dtype))?;
     if !values.is_empty() {
-        PyBuffer::<u64>::get(&array)?.copy_from_slice(py, values)?;
+        PyBuffer::<T>::get(&array)?.copy_from_slice(py, values)?;
     }
     Ok(array)
+}
+
+/// A new one-dimensional `uint64` array with these values.
+pub fn uint64_array<'py>(py: Python<'py>, values: &[u64]) -> PyResult<Bound<'py, PyAny>> {
+    array(py, "uint64", values)
 }
 
 /// A new one-dimensional `uint8` array of zeros.

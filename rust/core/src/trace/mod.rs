@@ -12,7 +12,7 @@ pub use text::{FtraceTask, Payload};
 use crate::types::Pfn;
 
 /// One event. Migratetypes are engine numbers (CMA 4, Isolate 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the fields carry the names of the trace event's fields")]
 pub enum Event {
     /// `mm_page_alloc`; `pfn` is `None` for a failed allocation.

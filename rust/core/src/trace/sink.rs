@@ -22,7 +22,7 @@ pub enum TraceClock {
 }
 
 /// An event with its place and time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Record {
     /// See [`TraceClock`].
     pub time: u64,
@@ -201,6 +201,15 @@ impl TraceSink {
         Some(tracer.into_trace())
     }
 
+    /// How many records a tracer holds; `None` as for [`TraceSink::stop`].
+    pub fn nr_records(&self, id: TracerId) -> Option<usize> {
+        if !self.is_owner() {
+            return None;
+        }
+        let tracers = self.lock().ok()?;
+        tracers.active.iter().find(|tracer| tracer.id == id.0).map(|tracer| tracer.records.len())
+    }
+
     /// What a tracer has collected up to now; `None` as for [`TraceSink::stop`].
     pub fn peek(&self, id: TracerId) -> Option<Trace> {
         if !self.is_owner() {
@@ -238,11 +247,12 @@ mod tests {
         let second = sink.start(TraceClock::Counter, None).unwrap();
         sink.emit(3, || free(2));
         assert_eq!(pfns(&sink.peek(first).unwrap()), [1, 2]);
+        assert_eq!((sink.nr_records(first), sink.nr_records(second)), (Some(2), Some(1)));
         let trace = sink.stop(first).unwrap();
         assert_eq!((pfns(&trace), trace.nr_written), (vec![1, 2], 2));
         assert!(trace.records[0].time <= trace.records[1].time);
         sink.emit(1, || free(3));
-        assert_eq!(sink.stop(first), None);
+        assert_eq!((sink.stop(first), sink.nr_records(first)), (None, None));
         assert!(sink.is_on());
         let trace = sink.stop(second).unwrap();
         let records = [(1, 3, 2), (2, 1, 3)].map(|(time, cpu, pfn)| Record { time, cpu, event: free(pfn) });
