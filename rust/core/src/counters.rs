@@ -164,7 +164,7 @@ impl Zone<'_> {
     }
 
     /// `zone_statistics`: n allocations from this zone, preferred was `preferred`.
-    #[inline]
+    #[inline(always)]
     pub fn count_numa_allocation(self, cpu: &Cpu<'_>, preferred: Zone<'_>, n: u64) {
         // ORDERING(R7)
         if !self.config.numa || self.machine.numa_stat.load(Relaxed) == 0 {

@@ -97,6 +97,7 @@ impl Zone<'_> {
     }
 
     /// Gives up one reference of an allocated block.
+    #[inline(always)]
     fn drop_reference(self, x: PageIdx, order: u32) -> Result<Drop, BadPageReason> {
         loop {
             let info = self.load_info(x);

@@ -101,6 +101,15 @@ impl<'a> Pcp<'a> {
         set(&self.state.free_factor, get(&self.state.free_factor) >> 1);
     }
 
+    /// What an ordinary allocation does if list (order, mt) has a page; nothing if it has none.
+    #[inline(always)]
+    pub fn take_ready(self, order: u32, mt: MigrateType) -> Option<PageIdx> {
+        let (x, _) = self.deque(self.list_index(order, mt.index())).pop_front()?;
+        self.decay_free_factor();
+        set(&self.state.count, self.count() - (1 << order));
+        Some(x)
+    }
+
     /// Takes a page of list (order, mt), refilling the list if it is empty (`__rmqueue_pcplist`).
     #[inline]
     pub fn take(self, cpu: &Cpu<'_>, order: u32, mt: MigrateType, flags: AllocFlags) -> Option<PageIdx> {

@@ -189,6 +189,12 @@ impl Zone<'_> {
         }
     }
 
+    /// Does the flag that asks for kswapd because of a boost stand?
+    #[inline(always)]
+    pub fn is_boosted_flag_set(self) -> bool {
+        self.shared.flags.load(Relaxed) & ZONE_FLAG_BOOSTED_WATERMARK != 0 // ORDERING(R7)
+    }
+
     /// Takes and clears the flag that asks for kswapd because of a boost.
     pub fn take_boosted_flag(self) -> bool {
         // ORDERING(R7): a look first, because the flag is rare.
