@@ -21,10 +21,17 @@ unexport PYTHONPATH PYTHONHOME
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Build, install and show what it does.
+DEMO = tests/data/recordings
+
+demo: ## Build, install, boot a recorded machine and replay what the kernel did on it.
 	$(CHECK_TOOLCHAIN) rust
 	$(ENVIRONMENT) --wheel cli
 	.venv/bin/pagebuddy info
+	@printf '\n== A recorded memory map becomes zones and free lists ==\n'
+	.venv/bin/pagebuddy boot --recording $(DEMO)/boot-numa1G_3G.jsonl.gz
+	@printf '\n== What the kernel did on recorded machines, replayed pfn for pfn ==\n'
+	.venv/bin/pagebuddy replay $(DEMO)/early-nonpcp-64M-long-s7.jsonl.gz $(DEMO)/early-pcp1-64M-s1.jsonl.gz \
+		$(DEMO)/late-frag-64M-s1.jsonl.gz $(DEMO)/memblock/*.jsonl.gz
 
 test: ## Rust and Python tests, against the installed wheel; a few minutes.
 	$(CHECK_TOOLCHAIN) rust
