@@ -141,8 +141,10 @@ impl TraceSink {
             return;
         }
         let mut tracers = self.tracers.lock().unwrap_or_else(PoisonError::into_inner);
-        // Inside the lock, so that times never go back.
-        let time_ns = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        // Inside the lock, so that times never go back; and only if somebody wants to know.
+        let is_timed = tracers.active.iter().any(|tracer| tracer.clock == TraceClock::Mono);
+        let elapsed_ns = || u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let time_ns = if is_timed { elapsed_ns() } else { 0 };
         tracers.active.iter_mut().for_each(|tracer| tracer.push(time_ns, cpu as u32, event));
     }
 
