@@ -27,6 +27,7 @@ demo: ## Build, install, boot a recorded machine and replay what the kernel did 
 	$(CHECK_TOOLCHAIN) rust
 	$(ENVIRONMENT) --wheel cli
 	.venv/bin/pagebuddy info
+	$(VENV_PYTHON) examples/tour.py
 	@printf '\n== A recorded memory map becomes zones and free lists ==\n'
 	.venv/bin/pagebuddy boot --recording $(DEMO)/boot-numa1G_3G.jsonl.gz
 	@printf '\n== What the kernel did on recorded machines, replayed pfn for pfn ==\n'

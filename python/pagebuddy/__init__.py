@@ -25,6 +25,7 @@ from pagebuddy._pagebuddy import (
     ZoneTable,
     __version__,
 )
+from pagebuddy.build import build_info
 from pagebuddy.errors import (
     AllocationFailed,
     ArenaError,
@@ -124,5 +125,6 @@ __all__ = [
     "Zone",
     "ZoneTable",
     "__version__",
+    "build_info",
     "replay",
 ]

@@ -32,6 +32,7 @@ __all__ = [
     "Zone",
     "ZoneTable",
     "__version__",
+    "_build_info",
     "_replay_file",
 ]
 
@@ -43,6 +44,7 @@ _TextSource: TypeAlias = str | bytes | PathLike[str]
 
 __version__: str
 
+def _build_info() -> dict[str, dict[str, Any]]: ...
 def _replay_file(
     path: str | PathLike[str], progress: Callable[[float, int], object] | None = None
 ) -> dict[str, Any]: ...

@@ -30,6 +30,10 @@ def test_info_for_programs() -> None:
     facts = json.loads(done.stdout)
     assert facts["pagebuddy"]["version"] == pagebuddy.__version__
     assert facts["machine"]["cpus_usable"] == len(os.sched_getaffinity(0))
+    assert facts["pagebuddy"]["kernel"] == "5.17.9"
+    assert facts["pagebuddy"]["profile"] == "release"
+    assert facts["limits"] == pagebuddy.build_info()["limits"]
+    assert facts["limits"]["orders"] == pagebuddy.Config().MAX_ORDER
     assert facts["python"]["version"] == ".".join(str(part) for part in sys.version_info[:3])
 
 

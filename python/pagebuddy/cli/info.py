@@ -9,7 +9,7 @@ import platform
 import sys
 from importlib.metadata import version
 
-from pagebuddy import __version__
+from pagebuddy import __version__, build_info
 
 NAME = "info"
 SUMMARY = "versions, limits and the machine"
@@ -27,8 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def gather() -> dict[str, dict[str, object]]:
     """What there is to tell, by topic."""
+    info = build_info()
     return {
-        "pagebuddy": {"version": __version__},
+        "pagebuddy": {"version": __version__, **info["build"]},
+        "limits": info["limits"],
         "python": {
             "version": platform.python_version(),
             "implementation": platform.python_implementation(),

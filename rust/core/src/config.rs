@@ -1,7 +1,7 @@
 //! Build-time and boot-time options of the modelled kernel.
 
 use crate::error::BootError;
-use crate::types::{MAX_NR_ZONES, MAX_ORDER, MAX_PFN, MigrateType, NR_MIGRATETYPES, ZoneKind};
+use crate::types::{MAX_NR_ZONES, MAX_NUMNODES, MAX_ORDER, MAX_PFN, MigrateType, NR_MIGRATETYPES, ZoneKind};
 
 /// How much memory a `kernelcore=` or `movablecore=` parameter asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Config {
         if self.section_size_bits < self.page_shift + self.max_order - 1 || self.section_size_bits > 40 {
             return fail("section_size_bits must hold at least one block of the largest order");
         }
-        if !(1..=64).contains(&self.max_numnodes) || (!self.numa && self.max_numnodes != 1) {
+        if !(1..=MAX_NUMNODES).contains(&self.max_numnodes) || (!self.numa && self.max_numnodes != 1) {
             return fail("max_numnodes must be 1 to 64, and 1 without numa");
         }
         for core in [self.kernelcore, self.movablecore] {

@@ -20,6 +20,12 @@ pub const MIGRATE_PCPTYPES: usize = 3;
 /// Upper bound of zones per node in any configuration: DMA, DMA32, Normal, Movable.
 pub const MAX_NR_ZONES: usize = 4;
 
+/// Node ids the engine is built for are below this (include/linux/numa.h, `MAX_NUMNODES`).
+pub const MAX_NUMNODES: u32 = 64;
+
+/// Cpus the engine is built for (include/linux/threads.h, `NR_CPUS`).
+pub const MAX_NR_CPUS: usize = 4096;
+
 /// "Any node" in queries (include/linux/numa.h, `NUMA_NO_NODE`).
 pub const NUMA_NO_NODE: i32 = -1;
 

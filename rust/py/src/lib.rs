@@ -3,6 +3,7 @@
 mod allocate;
 mod allocator;
 mod arguments;
+mod build_info;
 mod config;
 mod convert;
 mod errors;
@@ -29,6 +30,8 @@ mod _pagebuddy {
 
     #[pymodule_export]
     use crate::allocator::PyPageAllocator;
+    #[pymodule_export]
+    use crate::build_info::build_info;
     #[pymodule_export]
     use crate::config::PyConfig;
     #[pymodule_export]

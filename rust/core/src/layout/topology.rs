@@ -3,9 +3,8 @@
 use crate::config::Config;
 use crate::error::BootError;
 use crate::memblock::Region;
+use crate::types::MAX_NR_CPUS;
 
-/// Most cpus that a machine can have.
-const MAX_NR_CPUS: usize = 4096;
 /// Distance of a node to itself (include/linux/topology.h, `LOCAL_DISTANCE`).
 const LOCAL_DISTANCE: u32 = 10;
 /// Distance between nodes when firmware says nothing (`REMOTE_DISTANCE`).

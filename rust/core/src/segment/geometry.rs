@@ -8,6 +8,8 @@ use crate::page_array::PageDesc;
 use crate::sync::{AtomicU8, AtomicU16};
 use crate::word::NIL;
 
+/// Most pages that a zone can span, holes included: their numbers are 28-bit indices.
+pub const MAX_ZONE_PAGES: u64 = NIL as u64 - 1;
 /// Tables start at multiples of this.
 const TABLE_ALIGN: usize = 4096;
 
@@ -77,7 +79,7 @@ impl Geometry {
     /// Computes all places; fails on machines the segment cannot hold.
     pub fn new(plan: &SegmentPlan) -> Result<Geometry, BootError> {
         let block = plan.config.max_order_nr_pages();
-        if plan.zones.iter().any(|z| z.nr_pages >= u64::from(NIL) || z.nr_pages % block != 0 || z.base_pfn % block != 0)
+        if plan.zones.iter().any(|z| z.nr_pages > MAX_ZONE_PAGES || z.nr_pages % block != 0 || z.base_pfn % block != 0)
         {
             return Err(BootError::MemoryMap("a zone may span at most 1 TiB of 4 KiB pages (2^28 - 1024 pages)"));
         }

@@ -10,7 +10,7 @@ mod mapping;
 mod shared;
 mod tables;
 
-pub use geometry::{Geometry, SegmentPlan, Table, ZonePlan};
+pub use geometry::{Geometry, MAX_ZONE_PAGES, SegmentPlan, Table, ZonePlan};
 pub use image::ImageError;
 pub use mapping::{Mapping, current_cpu};
 pub use shared::{Shared, SharedRef, SharedSlice};
