@@ -313,7 +313,7 @@ impl PageAllocator {
     /// Forgets leases and in-flight flags of processes that do not exist in a copy.
     fn forget_holders(&self) {
         self.segment.cpus.iter().for_each(|cpu| cpu.lease.store(0, Relaxed)); // ORDERING(R1)
-        self.segment.in_flight.iter().for_each(crate::buddy::InFlightFlag::clear);
+        self.segment.in_flight.iter().for_each(crate::in_flight::InFlightFlag::clear);
     }
 
     /// Bytes of address space the page descriptors take.

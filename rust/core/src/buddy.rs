@@ -5,63 +5,13 @@
 use crate::free_area::{FreeArea, Side};
 use crate::page_array::PageArray;
 use crate::pageblock::Pageblocks;
-use crate::sync::{Acquire, AtomicU32, Bug, Relaxed, Release, planted, yield_now};
+use crate::sync::{Bug, Relaxed, planted, yield_now};
 use crate::types::{MAX_ORDER, MigrateType};
 use crate::word::page_info::PageInfo;
 use crate::word::{NIL, PageIdx};
 
 /// How often a failing allocation lets other threads run while one of them has blocks in flight.
-const PATIENCE: u32 = 64;
-
-/// "I hold blocks that are in no list": one word per cpu slot, on a cache line of its own.
-///
-/// Odd while its owner has blocks in flight; every change adds one, so that two equal even values
-/// prove that the owner had nothing in flight in between.
-#[derive(Debug, Default)]
-#[repr(C, align(64))]
-pub struct InFlightFlag(AtomicU32);
-
-impl InFlightFlag {
-    /// Not in flight.
-    pub fn new() -> Self {
-        InFlightFlag(AtomicU32::new(0))
-    }
-
-    /// Our own word: nobody else writes it while we hold the slot.
-    #[inline(always)]
-    fn own_value(&self) -> u32 {
-        self.0.load(Relaxed) // ORDERING(P5)
-    }
-
-    /// ORDERING(P5): Release, who sees the new value sees the blocks that were put back before.
-    /// The other way round, who sees a block missing sees the odd value: the CAS that took it
-    /// releases the store before it.
-    #[inline(always)]
-    fn advance(&self) {
-        self.0.store(self.own_value().wrapping_add(1), Release); // ORDERING(P5)
-    }
-
-    /// ORDERING(P5): Acquire, see [`Self::advance`].
-    fn value(&self) -> u32 {
-        self.0.load(Acquire) // ORDERING(P5)
-    }
-
-    /// Forgets what a dead holder had in flight.
-    pub fn clear(&self) {
-        if self.own_value() % 2 == 1 {
-            self.advance();
-        }
-    }
-}
-
-/// The in-flight flags of all cpu slots and which of them is ours.
-#[derive(Clone, Copy, Debug)]
-pub struct InFlight<'a> {
-    /// Our slot, if we hold a lease.
-    pub own: Option<&'a InFlightFlag>,
-    /// All slots.
-    pub all: &'a [InFlightFlag],
-}
+const PATIENCE: u32 = if cfg!(feature = "loom") { 2 } else { 64 };
 
 /// What moving the free blocks of a pageblock found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,8 +27,6 @@ pub struct Moved {
 pub struct Buddy<'a> {
     /// Free lists and split registers.
     pub area: FreeArea<'a>,
-    /// Who has blocks in flight.
-    pub in_flight: InFlight<'a>,
 }
 
 impl<'a> Buddy<'a> {
@@ -106,19 +54,11 @@ impl<'a> Buddy<'a> {
         self.pages().page(x).info.store(info.raw(), Relaxed); // ORDERING(R4)
     }
 
-    /// Runs `work` with our in-flight flag set, so that nobody takes blocks that are in no list
-    /// for the moment for blocks that do not exist.
+    /// Runs `work`, which takes blocks out and puts blocks back, so that nobody takes blocks that
+    /// are in no list for the moment for blocks that do not exist.
     #[inline(always)]
-    pub fn flagged<R>(self, work: impl FnOnce() -> R) -> R {
-        let own = self.in_flight.own.filter(|own| own.own_value() % 2 == 0);
-        if let Some(own) = own {
-            own.advance();
-        }
-        let result = work();
-        if let Some(own) = own {
-            own.advance();
-        }
-        result
+    pub fn announced<R>(self, work: impl FnOnce() -> R) -> R {
+        self.area.in_flight.announced(work)
     }
 
     /// Takes a block of exactly `order` from the smallest fitting block of list type `mt`
@@ -138,7 +78,7 @@ impl<'a> Buddy<'a> {
                     if let Some(p) = self.area.lists.pop(k, mt) {
                         return Some(p);
                     }
-                } else if let Some(p) = self.flagged(|| {
+                } else if let Some(p) = self.announced(|| {
                     let p = self.area.lists.pop(k, mt)?;
                     self.area.install(mt, p, ((1 << k) - 1) & !((1 << order) - 1));
                     Some(p)
@@ -149,7 +89,7 @@ impl<'a> Buddy<'a> {
             if let Some(k) = in_register {
                 let below = register.mask() & ((1 << order) - 1);
                 if k != order && below != 0 {
-                    self.flagged(|| self.area.spill(mt, register, below));
+                    self.announced(|| self.area.spill(mt, register, below));
                     continue 'again;
                 }
                 if split.cas(mt, register, register.take(k, order)).is_ok() {
@@ -175,7 +115,7 @@ impl<'a> Buddy<'a> {
     fn may_fail(self, order: u32, mt: usize, patience: &mut u32) -> bool {
         let lists = self.area.lists.lists;
         let orders = order..self.area.rule.top + 1;
-        let quiet_before = self.quiet();
+        let quiet_before = self.area.in_flight.others_quiet();
         let mut stamps = [0; MAX_ORDER];
         for k in orders.clone() {
             let (stamp, is_empty) = lists.list(k, mt).stamp();
@@ -187,7 +127,8 @@ impl<'a> Buddy<'a> {
         if lists.split.load(mt).smallest_from(order).is_some() {
             return false;
         }
-        if planted(Bug::NoQuietCheck) || (quiet_before.is_some() && self.quiet() == quiet_before) {
+        if planted(Bug::NoQuietCheck) || (quiet_before.is_some() && self.area.in_flight.others_quiet() == quiet_before)
+        {
             return true;
         }
         if *patience < PATIENCE {
@@ -198,31 +139,23 @@ impl<'a> Buddy<'a> {
         !orders.clone().any(|k| lists.list(k, mt).stamp().0 != stamps[k as usize])
     }
 
-    /// If nobody has blocks in flight: a number that changes as soon as somebody has.
-    fn quiet(self) -> Option<u32> {
-        self.in_flight.all.iter().try_fold(0u32, |sum, flag| {
-            let value = flag.value();
-            (value % 2 == 0).then(|| sum.wrapping_add(value))
-        })
-    }
-
     /// Frees a block we own to list type `mt` (`__free_one_page`, counters apart).
     #[inline]
     pub fn put(self, p: PageIdx, order: u32, mt: usize, side: Side) {
-        self.flagged(|| self.area.put(p, order, mt, side));
+        self.announced(|| self.area.put(p, order, mt, side));
     }
 
     /// Moves free block (x, order) to the back of list type `mt` (`move_to_free_list`). False if
     /// somebody else took it first.
     pub fn move_to_back(self, x: PageIdx, order: u32, mt: usize) -> bool {
-        // A pair that is kept apart stays a pair: the kernel does not merge in a move.
-        let paired = self.area.is_kept_pair(x, order);
-        self.flagged(|| {
+        self.announced(|| {
+            // A pair that is kept apart stays a pair: the kernel does not merge in a move.
+            let kept = self.area.look_for_kept_pair(x, order);
             if self.area.take(x, order).is_none() {
                 return false;
             }
             self.area.push_back(x, order, mt);
-            if !paired && !planted(Bug::NoRecheckAfterMove) {
+            if !self.area.is_still_kept(kept) && !planted(Bug::NoRecheckAfterMove) {
                 self.area.merge_missed_pair(x, order, mt);
             }
             true
@@ -250,7 +183,7 @@ impl<'a> Buddy<'a> {
     /// Moves every free block that starts in `start..=end` to the back of list type `mt`, in
     /// ascending order, and counts movable pages on the way (`move_freepages`).
     pub fn move_free_blocks(self, start: PageIdx, end: PageIdx, mt: usize) -> Moved {
-        self.flagged(|| self.area.spill_around(start));
+        self.announced(|| self.area.spill_around(start));
         let mut moved = Moved::default();
         let mut x = start;
         while x <= end {

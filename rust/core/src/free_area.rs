@@ -4,6 +4,7 @@
 //! this module keeps that true: whatever is pushed to a front first spills the element there.
 
 use crate::free_list::FreeLists;
+use crate::in_flight::InFlight;
 use crate::pageblock::Pageblocks;
 use crate::sync::{AtomicU32, Bug, Relaxed, planted};
 use crate::types::{MAX_ORDER, MIGRATE_PCPTYPES, MigrateType, NR_MIGRATETYPES};
@@ -69,6 +70,10 @@ impl MergeRule<'_> {
     }
 }
 
+/// What a look for a kept pair found: if it is one, the proof that nobody else was at work.
+#[derive(Clone, Copy)]
+pub struct KeptPair(Option<u32>);
+
 /// Free lists and split registers of one zone.
 #[derive(Clone, Copy)]
 pub struct FreeArea<'a> {
@@ -76,6 +81,8 @@ pub struct FreeArea<'a> {
     pub lists: FreeLists<'a>,
     /// How far blocks may merge.
     pub rule: MergeRule<'a>,
+    /// Who has blocks in flight.
+    pub in_flight: InFlight<'a>,
 }
 
 impl FreeArea<'_> {
@@ -146,12 +153,8 @@ impl FreeArea<'_> {
         let each = |f: &mut dyn FnMut(u32)| {
             (0..MAX_ORDER as u32).rev().filter(|o| orders >> o & 1 == 1).for_each(f);
         };
-        let mut paired = 0;
-        each(&mut |o| {
-            if self.is_kept_pair(register.element(o), o) {
-                paired |= 1 << o;
-            }
-        });
+        let mut kept = [KeptPair(None); MAX_ORDER];
+        each(&mut |o| kept[o as usize] = self.look_for_kept_pair(register.element(o), o));
         if planted(Bug::SpillLinksFirst) {
             each(&mut |o| self.lists.push_front(register.element(o), o, mt));
         }
@@ -163,7 +166,7 @@ impl FreeArea<'_> {
             return;
         }
         each(&mut |o| {
-            if paired >> o & 1 == 0 {
+            if !self.is_still_kept(kept[o as usize]) {
                 self.merge_missed_pair(register.element(o), o, mt);
             }
         });
@@ -299,12 +302,31 @@ impl FreeArea<'_> {
         self.lists.is_free(b, order) || near.any(|mt| self.register(mt).contains(b, order))
     }
 
-    /// Is the buddy of free block (x, order) free too, and was it isolation that kept the two from
-    /// merging? In kernels with isolation a pair that is about to be merged by somebody else can look
-    /// the same and then stays apart until one of the two is used.
+    /// Before free block (x, order) is moved from one list to another: is its buddy free too, and
+    /// is it isolation that kept the two from merging?
+    ///
+    /// A pair that others are about to merge looks the same. So nobody else may have had anything
+    /// in flight from before this look until after the move, when [`Self::is_still_kept`] asks
+    /// again: then no block was put anywhere in between, both blocks were free before, and whoever
+    /// freed them has looked for buddies since.
     #[inline(always)]
-    pub fn is_kept_pair(self, x: PageIdx, order: u32) -> bool {
-        order < self.rule.top && self.rule.keeps_pairs(order) && self.is_free(x ^ (1 << order), order)
+    pub fn look_for_kept_pair(self, x: PageIdx, order: u32) -> KeptPair {
+        let buddy = x ^ (1 << order);
+        let is_pair = || order < self.rule.top && self.rule.keeps_pairs(order) && self.is_free(buddy, order);
+        if !is_pair() {
+            return KeptPair(None);
+        }
+        if planted(Bug::EveryPairIsKept) {
+            return KeptPair(Some(0));
+        }
+        let quiet = self.in_flight.others_quiet();
+        KeptPair(quiet.filter(|_| is_pair()))
+    }
+
+    /// After the move: is the pair to be left alone?
+    #[inline(always)]
+    pub fn is_still_kept(self, pair: KeptPair) -> bool {
+        pair.0.is_some() && (planted(Bug::EveryPairIsKept) || pair.0 == self.in_flight.others_quiet())
     }
 
     /// Two free buddies may have missed each other: merges them if they are still both free.

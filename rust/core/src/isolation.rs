@@ -302,7 +302,7 @@ impl PageAllocator {
         let page = zone.idx(pfn);
         let cpu = self.enter(cpu);
         let buddy = zone.buddy(&cpu);
-        buddy.flagged(|| {
+        buddy.announced(|| {
             loop {
                 let Some((head, order)) = buddy.free_block_of(page) else { return false };
                 if buddy.area.take(head, order).is_none() {

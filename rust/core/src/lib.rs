@@ -28,6 +28,7 @@ pub mod free_pages;
 pub mod gfp;
 #[cfg(not(feature = "loom"))]
 pub mod hotplug;
+pub mod in_flight;
 #[cfg(not(feature = "loom"))]
 pub mod inspect;
 #[cfg(not(feature = "loom"))]

@@ -1,11 +1,12 @@
 //! A zone (include/linux/mmzone.h, `struct zone`): its shared words, its pages and its parts of
 //! the per-cpu state, as one handle.
 
-use crate::buddy::{Buddy, InFlight, InFlightFlag};
+use crate::buddy::Buddy;
 use crate::config::Config;
 use crate::cpu::Cpu;
 use crate::free_area::{FreeArea, MergeRule};
 use crate::free_list::FreeLists;
+use crate::in_flight::{InFlight, InFlightFlag};
 use crate::page_array::{PageArray, PageDesc};
 use crate::pageblock::Pageblocks;
 use crate::segment::{CpuSlot, CpuZone, Machine, SharedRef, SharedSlice, ZoneShared};
@@ -101,8 +102,8 @@ impl<'a> Zone<'a> {
                     nr_isolated: &parts.shared.nr_isolate_pageblock,
                     has_isolation: parts.config.memory_isolation,
                 },
+                in_flight: InFlight { own, all: &parts.in_flight },
             },
-            in_flight: InFlight { own, all: &parts.in_flight },
         }
     }
 

@@ -1,9 +1,9 @@
 //! Where each table of a segment stands.
 
 use super::tables::{CpuSlot, CpuZone, Header, Machine, NodeShared, PfnRange, ZoneShared, ZonelistEntry};
-use crate::buddy::InFlightFlag;
 use crate::config::Config;
 use crate::error::BootError;
+use crate::in_flight::InFlightFlag;
 use crate::page_array::PageDesc;
 use crate::sync::{AtomicU8, AtomicU16};
 use crate::word::NIL;
@@ -92,7 +92,7 @@ impl Geometry {
             nodes: cursor.table::<NodeShared>(plan.nr_nodes as u64)?,
             zones: cursor.table::<ZoneShared>(plan.zones.len() as u64)?,
             cpus: cursor.table::<CpuSlot>(plan.nr_cpus as u64)?,
-            in_flight: cursor.table::<InFlightFlag>(plan.nr_cpus as u64)?,
+            in_flight: cursor.table::<InFlightFlag>(plan.nr_cpus as u64 + 1)?,
             cpu_zones: cursor.table::<CpuZone>((plan.nr_cpus * plan.zones.len()) as u64)?,
             zonelists: cursor.table::<ZonelistEntry>(plan.nr_zonelist_entries as u64)?,
             memory: cursor.table::<PfnRange>(plan.nr_memory as u64)?,

@@ -19,8 +19,8 @@ pub use tables::{
     PfnRange, ZoneShared, ZonelistEntry,
 };
 
-use crate::buddy::InFlightFlag;
 use crate::error::BootError;
+use crate::in_flight::InFlightFlag;
 use crate::page_array::PageDesc;
 use crate::sync::{AtomicU8, AtomicU16, Relaxed};
 use std::sync::Arc;

@@ -20,7 +20,7 @@ unsafe impl Shared for crate::sync::AtomicU16 {}
 // SAFETY: repr(C) struct of three atomics without padding.
 unsafe impl Shared for crate::page_array::PageDesc {}
 // SAFETY: repr(C) struct of one atomic; alignment padding is never read.
-unsafe impl Shared for crate::buddy::InFlightFlag {}
+unsafe impl Shared for crate::in_flight::InFlightFlag {}
 
 /// A table of a segment; keeps the mapping alive.
 #[derive(Debug)]

@@ -126,6 +126,8 @@ pub struct Case {
     pub start: Start,
     /// One program per fiber.
     pub programs: Vec<Vec<Op>>,
+    /// Does each fiber hold a cpu slot?
+    pub leased: bool,
 }
 
 impl Case {
@@ -190,6 +192,7 @@ impl Explorer {
             }
         }
         self.world.exact_failure.set(self.exact_failure && case.has_one_type());
+        self.world.leased.set(case.leased);
         self.world.reset(&case.start, &case.programs, self.planted);
     }
 

@@ -25,22 +25,15 @@ pub enum Owner {
     InFlight(u8),
 }
 
-/// What the operation a fiber is in will keep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Between operations, or its blocks are not announced yet.
-    Silent,
-    /// Its in-flight flag is set; of what it holds it will keep this many pages.
-    Announced(i32),
-}
-
 /// See the module's comment.
 #[derive(Debug)]
 pub struct Ledger {
     owner: Vec<Owner>,
     nr_free: i32,
     nr_in_flight: [i32; MAX_FIBERS],
-    phase: [Phase; MAX_FIBERS],
+    /// Announcements that the fiber has not ended.
+    announced: [i32; MAX_FIBERS],
+    /// Pages that the fiber's current operation will keep of what it takes.
     keeps: [i32; MAX_FIBERS],
     /// Least number of pages that were free or on their way back, since the fiber's last reset.
     least: [i32; MAX_FIBERS],
@@ -59,7 +52,7 @@ impl Ledger {
             owner: vec![Owner::Free; nr_pages as usize],
             nr_free: nr_pages as i32,
             nr_in_flight: [0; MAX_FIBERS],
-            phase: [Phase::Silent; MAX_FIBERS],
+            announced: [0; MAX_FIBERS],
             keeps: [0; MAX_FIBERS],
             least: [0; MAX_FIBERS],
             given: Default::default(),
@@ -73,7 +66,7 @@ impl Ledger {
         self.owner.resize(nr_pages as usize, Owner::Free);
         self.nr_free = nr_pages as i32;
         self.nr_in_flight = [0; MAX_FIBERS];
-        self.phase = [Phase::Silent; MAX_FIBERS];
+        self.announced = [0; MAX_FIBERS];
         self.keeps = [0; MAX_FIBERS];
         self.least = [0; MAX_FIBERS];
         self.given.iter_mut().for_each(Vec::clear);
@@ -103,7 +96,6 @@ impl Ledger {
     /// A fiber begins an operation that will keep `keeps` pages of what it takes.
     pub fn begin(&mut self, fiber: u8, keeps: i32) {
         self.keeps[fiber as usize] = keeps;
-        self.phase[fiber as usize] = Phase::Silent;
         self.given[fiber as usize].clear();
         self.least[fiber as usize] = i32::MAX;
         self.note_least();
@@ -122,7 +114,6 @@ impl Ledger {
     /// The operation is over: nothing may be in flight any more.
     pub fn end(&mut self, fiber: u8) -> Result<(), Violation> {
         let slot = fiber as usize;
-        self.phase[slot] = Phase::Silent;
         self.keeps[slot] = 0;
         if self.nr_in_flight[slot] != 0 {
             return Err(format!("fiber {fiber} lost pages: {:?}", self.pages_of(Owner::InFlight(fiber))));
@@ -143,9 +134,9 @@ impl Ledger {
     }
 
     fn note_least(&mut self) {
-        let surplus = |slot: usize| match self.phase[slot] {
-            Phase::Silent => 0,
-            Phase::Announced(keeps) => (self.nr_in_flight[slot] - keeps).max(0),
+        let surplus = |slot: usize| match self.announced[slot] {
+            0 => 0,
+            _ => (self.nr_in_flight[slot] - self.keeps[slot]).max(0),
         };
         let total = self.nr_free + (0..MAX_FIBERS).map(surplus).sum::<i32>();
         for slot in 0..MAX_FIBERS {
@@ -189,10 +180,9 @@ impl Ledger {
 
     // ---- accesses ---------------------------------------------------------------------------
 
-    /// The fiber's in-flight flag changed.
-    pub fn flag_changed(&mut self, fiber: u8, value: u64) {
-        let slot = fiber as usize;
-        self.phase[slot] = if value % 2 == 1 { Phase::Announced(self.keeps[slot]) } else { Phase::Silent };
+    /// The fiber began (1) or ended (-1) an announcement.
+    pub fn announced(&mut self, fiber: u8, change: i32) {
+        self.announced[fiber as usize] += change;
         self.note_least();
     }
 

@@ -23,7 +23,8 @@ impl Scenario {
 
     /// Cases so small that one more preemption can be afforded.
     pub fn deepen(&self, bounds: Bounds) -> Bounds {
-        let more = bounds.preemptions > 1 && ["move_half_of_a_pair", "two_pops_of_one"].contains(&self.name);
+        let more = bounds.preemptions > 1
+            && ["move_half_of_a_pair", "move_half_of_a_large_pair", "two_pops_of_one"].contains(&self.name);
         Bounds { preemptions: bounds.preemptions + u32::from(more), ..bounds }
     }
 }
@@ -85,7 +86,7 @@ fn build(
         (setup.held, setup.others)
     });
     start.hints = hints;
-    Case { start, programs: programs.iter().map(|p| p.to_vec()).collect() }
+    Case { start, programs: programs.iter().map(|p| p.to_vec()).collect(), leased: true }
 }
 
 /// One list type; what the steps leave in lists and registers is free.
@@ -147,6 +148,8 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "zombie_reuse", build: |w| pages(w, 8, &[&[2], &[], &[7]], &[1, 3, 5], &[&[F, A], &[A, F], &[F]]) },
     Scenario { name: "move_half_of_a_pair", build: |w| pages(w, 2, &[&[0], &[1], &[]], &[], &[&[F], &[F], &[Move(0, 0, 0)]]) },
     Scenario { name: "move_upper_half_of_a_pair", build: |w| pages(w, 4, &[&[0], &[1], &[]], &[], &[&[F], &[F], &[Move(1, 0, 0)]]) },
+    Scenario { name: "move_half_of_a_large_pair", build: |w| build(w, 2, (0, &[0, 0]), &[&[F], &[F], &[Move(0, 0, 0)]], |s| { s.alloc(0, 0); s.alloc(1, 0) }) },
+    Scenario { name: "spill_half_of_a_large_pair", build: |w| build(w, 8, (0, &[]), &[&[F], &[F], &[A]], |s| { s.reserve(0); s.alloc(0, 0); s.alloc(1, 0) }) },
     Scenario { name: "push_front_and_pop_front", build: |w| pages(w, 8, &[&[1], &[], &[7]], &[3], &[&[F], &[A, F], &[F]]) },
     Scenario { name: "register_run_and_alloc", build: |w| with(w, 8, &[&[F], &[A]], |s| s.alloc(0, 0)) },
     Scenario { name: "register_run_and_larger_alloc", build: |w| with(w, 8, &[&[F], &[Alloc(2, 0)]], |s| s.alloc(0, 0)) },
@@ -211,7 +214,7 @@ pub fn random_case(world: &World, seed: u64) -> Case {
     let mut rng = Rng::new(seed ^ 0x5bd1_e995);
     let nr_pages: PageIdx = rng.pick(&[4, 8, 16, 32]);
     let nr_fibers = 2 + rng.below(3) as usize;
-    let pageblock_order = if rng.one_in(2) { nr_pages.trailing_zeros() } else { 1 + rng.below(2) as u32 };
+    let pageblock_order = if rng.one_in(2) { nr_pages.trailing_zeros() } else { rng.below(3) as u32 };
     let types: Vec<u8> = (0..nr_pages >> pageblock_order).map(|_| u8::from(rng.one_in(4))).collect();
     let nr_types = 1 + u64::from(types.contains(&1));
     let mut start = world.make_start(nr_pages, pageblock_order, &types, |buddy| {
@@ -244,7 +247,7 @@ pub fn random_case(world: &World, seed: u64) -> Case {
         (0..1 + rng.below(most)).map(|_| random_op(rng, nr_pages, nr_types)).collect()
     };
     let programs = (0..nr_fibers).map(|_| program(&mut rng)).collect();
-    Case { start, programs }
+    Case { start, programs, leased: !rng.one_in(5) }
 }
 
 fn random_op(rng: &mut Rng, nr_pages: PageIdx, nr_types: u64) -> Op {

@@ -3,9 +3,10 @@
 use crate::fiber::{self, Stop};
 use crate::ledger::{Ledger, MAX_FIBERS};
 use crate::program::Op;
-use pagebuddy_core::buddy::{Buddy, InFlight, InFlightFlag};
+use pagebuddy_core::buddy::Buddy;
 use pagebuddy_core::free_area::{FreeArea, MergeRule};
 use pagebuddy_core::free_list::{FreeLists, ZoneLists};
+use pagebuddy_core::in_flight::{InFlight, InFlightFlag};
 use pagebuddy_core::page_array::{PageArray, PageDesc};
 use pagebuddy_core::pageblock::Pageblocks;
 use pagebuddy_core::sync::scheduled::{Access, Hooks, plant, set_hooks};
@@ -24,6 +25,9 @@ pub const MAX_PAGES: usize = 32;
 
 /// More accesses than any schedule needs: whoever makes them does not get anywhere.
 const LIVELOCK: u32 = 60_000;
+
+/// Bytes of one announcer's words.
+const FLAG: usize = size_of::<InFlightFlag>();
 
 /// A list: order, migratetype, blocks from head to tail.
 pub type ListContents = (u32, usize, Vec<PageIdx>);
@@ -95,7 +99,8 @@ enum Place {
     Head(u32, usize),
     Tail(u32, usize),
     Register(usize),
-    Flag(u8),
+    Begun(usize),
+    Ended(usize),
     Other(usize),
 }
 
@@ -116,8 +121,8 @@ pub struct World {
     pub programs: RefCell<Vec<Vec<Op>>>,
     /// The fiber that runs.
     pub running: Cell<u8>,
-    /// Do fibers announce what they have in flight?
-    pub flagged: Cell<bool>,
+    /// Does each fiber hold a cpu slot, or do all announce what they have in flight in one place?
+    pub leased: Cell<bool>,
     /// Is a failed allocation of a single page wrong if a page was available all the time?
     pub exact_failure: Cell<bool>,
     /// Stop only where fibers can influence each other.
@@ -140,20 +145,20 @@ impl World {
     }
 
     fn new() -> Self {
-        let nr_slots = MAX_PAGES * 4 + size_of::<ZoneLists>() / 4 + MAX_FIBERS + 1;
+        let nr_slots = MAX_PAGES * 4 + size_of::<ZoneLists>() / 4 + (MAX_FIBERS + 1) * 2 + 1;
         World {
             pages: (0..MAX_PAGES).map(|_| PageDesc::new()).collect(),
             lists: Box::new(ZoneLists::new()),
             types: (0..MAX_PAGES).map(|_| AtomicU8::new(0)).collect(),
             nr_isolated: AtomicU32::new(0),
-            flags: (0..MAX_FIBERS).map(|_| InFlightFlag::new()).collect(),
+            flags: (0..=MAX_FIBERS).map(|_| InFlightFlag::new()).collect(),
             nr_pages: Cell::new(0),
             pageblock_order: Cell::new(0),
             ledger: RefCell::new(Ledger::new(0)),
             held: RefCell::default(),
             programs: RefCell::default(),
             running: Cell::new(0),
-            flagged: Cell::new(true),
+            leased: Cell::new(true),
             exact_failure: Cell::new(false),
             filtered: Cell::new(false),
             kill_points: Cell::new(false),
@@ -185,13 +190,11 @@ impl World {
 
     /// The allocator as `fiber` sees it.
     pub fn buddy(&self, fiber: u8) -> Buddy<'_> {
-        let own = self.flagged.get().then(|| &self.flags[fiber as usize]);
         let rule =
-            MergeRule { top: self.top(), blocks: self.blocks(), nr_isolated: &self.nr_isolated, has_isolation: false };
-        Buddy {
-            area: FreeArea { lists: self.free_lists(), rule },
-            in_flight: InFlight { own, all: if self.flagged.get() { &self.flags } else { &[] } },
-        }
+            MergeRule { top: self.top(), blocks: self.blocks(), nr_isolated: &self.nr_isolated, has_isolation: true };
+        let own = self.leased.get().then(|| &self.flags[fiber as usize]);
+        let in_flight = InFlight { own, all: &self.flags };
+        Buddy { area: FreeArea { lists: self.free_lists(), rule, in_flight } }
     }
 
     // ---- starts -----------------------------------------------------------------------------
@@ -340,9 +343,9 @@ impl World {
         } else if let Some(offset) = Self::offset(std::slice::from_ref(&*self.lists), address) {
             lists + offset / 4
         } else if let Some(offset) = Self::offset(&self.flags, address) {
-            flags + offset / size_of::<InFlightFlag>()
+            flags + offset / FLAG * 2 + usize::from(!offset.is_multiple_of(FLAG))
         } else {
-            flags + MAX_FIBERS
+            flags + (MAX_FIBERS + 1) * 2
         }
     }
 
@@ -365,7 +368,7 @@ impl World {
                 _ => Place::Tail(order, mt),
             }
         } else if let Some(offset) = Self::offset(&self.flags, address) {
-            Place::Flag((offset / size_of::<InFlightFlag>()) as u8)
+            if offset.is_multiple_of(FLAG) { Place::Begun(offset / FLAG) } else { Place::Ended(offset / FLAG) }
         } else {
             Place::Other(address)
         }
@@ -414,8 +417,12 @@ impl World {
             Place::Register(_) => {
                 ledger.register_changed(fiber, SplitRegister::from_raw(access.old), SplitRegister::from_raw(access.new))
             }
-            Place::Flag(owner) => {
-                ledger.flag_changed(owner, access.new);
+            Place::Begun(_) => {
+                ledger.announced(fiber, 1);
+                Ok(())
+            }
+            Place::Ended(_) => {
+                ledger.announced(fiber, -1);
                 Ok(())
             }
             Place::Prev(_) | Place::Info(_) | Place::Tail(..) | Place::Other(_) => Ok(()),
