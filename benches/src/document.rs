@@ -22,8 +22,8 @@ that of the fastest lock flavour of the C variant. Below 1 the engine is faster.
 instructions (*pause*), spinning and then yielding the processor (*yield*), a pthread mutex (*mutex*).
 
 Times are nanoseconds per operation; one allocation or one free is one operation, in bulk one page is. One thread is
-measured by its processor time, several by the time from the first start to the last end, divided by the operations of
-all threads together. Every call is a real call, never inlined into the loop.
+measured by its processor time, several by what they get done together in a given time, so that 20 ns means 50 million
+operations per second of all threads. Every call is a real call, never inlined into the loop.
 
 | level | engine | C variant |
 |---|---|---|
@@ -35,20 +35,35 @@ all threads together. Every call is a real call, never inlined into the loop.
 ";
 
 /// The whole document.
-pub fn document(host: &Host, effort: Effort, results: &Results) -> String {
+pub fn document(host: &Host, effort: Effort, results: &Results, pictures: &[(&str, String)]) -> String {
     let mut text = format!("{HEAD}\n{}", report::host(host));
     let _infallible = write!(
         text,
-        "\nEvery row: {} rounds of {} operations per subject, after one that warms up{}.\n",
+        "\nEvery row: {} rounds per subject, after one that warms up; a round of one thread is {} operations, one of \
+         several threads takes {} ms (2 threads) to {} ms (64). Rows that take long have fewer rounds{}.\n",
         effort.nr_rounds,
         effort.nr_ops,
+        effort.duration(2).as_millis(),
+        effort.duration(64).as_millis(),
         if effort.quick { " (the quick form: rough numbers)" } else { "" }
     );
+    for (file, caption) in pictures {
+        let _infallible = write!(text, "\n![{caption}](benchmarks/{file})\n*{caption}*\n");
+    }
     let mut threads: Vec<usize> = results.rows.iter().map(|row| row.nr_threads).collect();
     threads.dedup();
     for nr_threads in threads {
         let title = if nr_threads == 1 { "1 thread".to_owned() } else { format!("{nr_threads} threads") };
         let _infallible = write!(text, "\n## {title}\n\n{}", report::throughput(&results.rows, nr_threads));
+    }
+    if !results.latencies.is_empty() {
+        let _infallible = write!(
+            text,
+            "\n## Latencies\n\nNanoseconds of single calls, the time to read the clock twice included: {} of them. Where \
+             more threads run than processors, the longest ones are threads that lost theirs.\n\n{}",
+            results.timer_overhead,
+            report::latencies(&results.latencies)
+        );
     }
     if !results.boots.is_empty() {
         let _infallible = write!(

@@ -9,6 +9,7 @@ pub mod engines;
 pub mod ffi;
 pub mod host;
 pub mod measure;
+pub mod plots;
 pub mod report;
 pub mod stopwatch;
 pub mod twins;

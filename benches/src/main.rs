@@ -3,11 +3,13 @@
 use pagebuddy_bench::document::document;
 use pagebuddy_bench::measure::{self, Effort};
 use pagebuddy_bench::report::{self, Results};
-use pagebuddy_bench::{boot, host, workloads};
+use pagebuddy_bench::{boot, host, plots, workloads};
+use quanta::Clock;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 const USAGE: &str = "usage: pagebuddy-bench [--quick] [--only TEXT] [--threads 1,2,...] [--write DIR]";
 
@@ -62,7 +64,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let threads = options.threads.clone().unwrap_or_else(|| if quick { vec![1, 2] } else { vec![1, 2, 16, 64] });
     let effort = Effort {
         nr_ops: if quick { 100_000 } else { 1_000_000 },
-        nr_rounds: if quick { 5 } else { 11 },
+        millis: if quick { 8 } else { 100 },
+        nr_rounds: if quick { 5 } else { 9 },
+        row_limit: Duration::from_secs(if quick { 1 } else { 10 }),
         quick,
         huge_pages: true,
     };
@@ -75,13 +79,26 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         }
         println!("{nr_threads} threads\n\n{}", report::throughput(&results.rows[first..], nr_threads));
     }
+    let clock = Clock::new();
+    results.timer_overhead = measure::timer_overhead(&clock);
+    let latency_effort = Effort { nr_rounds: if quick { 1 } else { 3 }, ..effort };
+    for &nr_threads in &threads {
+        for work in workloads::all().into_iter().filter(|work| work.name().contains(&options.only)) {
+            if work.is_highlight() {
+                results.latencies.extend(measure::latencies(work, nr_threads, latency_effort, &clock)?);
+            }
+        }
+    }
+    println!("{}", report::latencies(&results.latencies));
     let sizes = if quick { &boot::SIZES[..2] } else { &boot::SIZES[..] };
     for &gib in sizes {
         results.boots.push(boot::measure(gib, 3)?);
     }
     println!("{}", report::boots(&results.boots));
     if let Some(dir) = &options.write {
-        fs::write(Path::new(dir).join("benchmarks.md"), document(&host, effort, &results))?;
+        let dir = Path::new(dir);
+        let pictures = plots::write(&dir.join("benchmarks"), &results)?;
+        fs::write(dir.join("benchmarks.md"), document(&host, effort, &results, &pictures))?;
     }
     Ok(())
 }

@@ -2,14 +2,16 @@
 
 use crate::engines::{Engine, Level, c, rust};
 use crate::ffi::{CZone, Flavour, Mutex, Pause, Yield};
-use crate::stopwatch::{Segment, Stopwatch, histogram};
+use crate::stopwatch::{Stopwatch, Until, histogram};
 use crate::twins::{Machine, Shape};
-use crate::workloads::{Pattern, Share, Work, run};
+use crate::workloads::{Pattern, Share, State, Work};
 use hdrhistogram::Histogram;
 use pagebuddy_core::error::BootError;
 use quanta::Clock;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// Percent of the pages above the low watermark that "all pages" means where watermarks and
 /// per-cpu lists hold some back.
@@ -18,19 +20,31 @@ const NEARLY_ALL: u64 = 95;
 /// How much to measure.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Operations of a run, all threads together.
+    /// Operations of a run of one thread.
     pub nr_ops: u64,
+    /// Time of a run of several threads, before [`Effort::duration`] makes it longer.
+    pub millis: u64,
     /// Runs of each subject.
     pub nr_rounds: usize,
+    /// A row that takes longer than this has fewer rounds.
+    pub row_limit: Duration,
     /// Smaller machines.
     pub quick: bool,
     /// Map the C variant's page descriptors with huge pages.
     pub huge_pages: bool,
 }
 
+impl Effort {
+    /// Time of a run: every thread must get the processor many times.
+    pub fn duration(self, nr_threads: usize) -> Duration {
+        Duration::from_millis(self.millis * (16 + nr_threads as u64) / 16)
+    }
+}
+
 /// What one run of one subject took.
 struct Run {
     ns_per_op: f64,
+    nr_ops: u64,
     ticks: Histogram<u64>,
 }
 
@@ -46,7 +60,8 @@ struct Job {
     pattern: Pattern,
     nr_threads: usize,
     nr_ops: u64,
-    nr_pages: u64,
+    duration: Duration,
+    nr_pages: usize,
 }
 
 struct Named<E: Engine> {
@@ -65,45 +80,64 @@ impl<E: Engine> Subject for Named<E> {
     }
 
     fn run(&self, job: &Job, latencies: Option<&Clock>) -> Run {
-        let barrier = Barrier::new(job.nr_threads);
-        let nr_threads = job.nr_threads as u64;
-        let work = |number: usize| {
-            let mut watch = Stopwatch::new(&barrier, latencies.cloned());
-            let share =
-                Share { nr_ops: job.nr_ops / nr_threads, nr_pages: job.nr_pages / nr_threads, seed: number as u64 };
-            run(&self.engine.hand(number), job.pattern, share, &mut watch);
-            (watch.segments, watch.timer)
-        };
-        let done = thread::scope(|scope| {
-            let threads: Vec<_> = (1..job.nr_threads).map(|number| scope.spawn(move || work(number))).collect();
-            let mut done = vec![work(0)];
-            done.extend(threads.into_iter().map(|thread| thread.join().expect("a measuring thread panicked")));
-            done
-        });
+        let run = if job.nr_threads == 1 { self.run_one(job, latencies) } else { self.run_many(job, latencies) };
         self.engine.drain();
-        let nr_ops: u64 = done.iter().map(|(_, timer)| timer.nr_ops).sum();
-        let segments: Vec<&[Segment]> = done.iter().map(|(segments, _)| &segments[..]).collect();
-        let mut ticks = histogram();
-        for latencies in done.iter().filter_map(|(_, timer)| timer.latencies.as_ref()) {
-            ticks += &latencies.ticks;
-        }
-        Run { ns_per_op: total_ns(&segments) / nr_ops.max(1) as f64, ticks }
+        run
     }
 }
 
-/// One thread: processor time, which other programs do not change. Several: the time from the
-/// first start to the last end, because waiting is what is to be measured.
-fn total_ns(threads: &[&[Segment]]) -> f64 {
-    if let [only] = threads {
-        return only.iter().map(|segment| segment.cpu.as_nanos() as f64).sum();
+impl<E: Engine> Named<E> {
+    /// One thread does a number of operations; its processor time counts, which other programs do
+    /// not change.
+    fn run_one(&self, job: &Job, latencies: Option<&Clock>) -> Run {
+        let barrier = Barrier::new(1);
+        let mut watch = Stopwatch::new(&barrier, Until::Ops(job.nr_ops), latencies.cloned());
+        let hand = self.engine.hand(0);
+        let mut state = job.pattern.prepare(&hand, Share { nr_pages: job.nr_pages, seed: 0 });
+        job.pattern.run(&hand, &mut state, &mut watch);
+        state.clean_up(&hand);
+        let nr_ops = watch.timer.nr_ops.max(1);
+        let ns_per_op = watch.cpu.as_nanos() as f64 / nr_ops as f64;
+        let ticks = watch.timer.latencies.map_or_else(histogram, |latencies| latencies.ticks);
+        Run { ns_per_op, nr_ops, ticks }
     }
-    let nr_segments = threads.first().map_or(0, |segments| segments.len());
-    let wall = |number: usize| {
-        let start = threads.iter().map(|segments| segments[number].start).min();
-        let end = threads.iter().map(|segments| segments[number].end).max();
-        start.zip(end).map_or(0.0, |(start, end)| (end - start).as_nanos() as f64)
-    };
-    (0..nr_segments).map(wall).sum()
+
+    /// Several threads do as much as they can in a given time.
+    fn run_many(&self, job: &Job, latencies: Option<&Clock>) -> Run {
+        let barrier = Barrier::new(job.nr_threads + 1);
+        let stop = AtomicBool::new(false);
+        let prepare = |number: usize| {
+            let share = Share { nr_pages: job.nr_pages / job.nr_threads, seed: number as u64 };
+            job.pattern.prepare(&self.engine.hand(number), share)
+        };
+        let work = |number: usize, mut state: State| {
+            let mut watch = Stopwatch::new(&barrier, Until::Told(&stop), latencies.cloned());
+            job.pattern.run(&self.engine.hand(number), &mut state, &mut watch);
+            (watch.timer, state)
+        };
+        let work = &work;
+        let states: Vec<State> = (0..job.nr_threads).map(prepare).collect();
+        thread::scope(|scope| {
+            let start = |(number, state)| scope.spawn(move || work(number, state));
+            let threads: Vec<_> = states.into_iter().enumerate().map(start).collect();
+            barrier.wait();
+            let start = Instant::now();
+            thread::sleep(job.duration);
+            stop.store(true, Relaxed);
+            let elapsed = start.elapsed();
+            barrier.wait();
+            let (mut nr_ops, mut ticks) = (0, histogram());
+            for (number, thread) in threads.into_iter().enumerate() {
+                let (timer, state) = thread.join().expect("a measuring thread panicked");
+                state.clean_up(&self.engine.hand(number));
+                nr_ops += timer.nr_ops;
+                if let Some(latencies) = timer.latencies {
+                    ticks += latencies.ticks;
+                }
+            }
+            Run { ns_per_op: elapsed.as_nanos() as f64 / nr_ops.max(1) as f64, nr_ops, ticks }
+        })
+    }
 }
 
 /// Median and spread of one subject.
@@ -179,7 +213,13 @@ impl Bench {
                 (zone.managed() - zone.raw_watermark(pagebuddy_core::watermark::WMARK_LOW)) * NEARLY_ALL / 100
             }
         };
-        let job = Job { pattern: work.pattern, nr_threads, nr_ops: effort.nr_ops, nr_pages };
+        let job = Job {
+            pattern: work.pattern,
+            nr_threads,
+            nr_ops: effort.nr_ops,
+            duration: effort.duration(nr_threads),
+            nr_pages: nr_pages as usize,
+        };
         Ok(Bench { machine, job })
     }
 
@@ -225,20 +265,28 @@ pub fn throughput(work: Work, nr_threads: usize, effort: Effort) -> Result<Row, 
     let subjects = bench.subjects(work.level, effort.huge_pages);
     // The first run touches memory for the first time.
     subjects.iter().for_each(|subject| drop(subject.run(&bench.job, None)));
-    let fallbacks_before = subjects.last().and_then(|subject| subject.nr_fallbacks());
+    let fallbacks = || subjects.last().and_then(|subject| subject.nr_fallbacks());
+    let fallbacks_before = fallbacks();
+    let start = Instant::now();
     let mut samples = vec![Vec::new(); subjects.len()];
+    let mut nr_ops = 0;
     for round in 0..effort.nr_rounds {
+        if round >= 2 && start.elapsed() > effort.row_limit {
+            break;
+        }
         for turn in 0..subjects.len() {
             let number = (round + turn) % subjects.len();
-            samples[number].push(subjects[number].run(&bench.job, None).ns_per_op);
+            let run = subjects[number].run(&bench.job, None);
+            samples[number].push(run.ns_per_op);
+            if number + 1 == subjects.len() {
+                nr_ops += run.nr_ops;
+            }
         }
     }
-    let fallbacks_after = subjects.last().and_then(|subject| subject.nr_fallbacks());
-    let nr_allocs = (bench.job.nr_ops / 2 * effort.nr_rounds as u64).max(1);
     let fallback_percent = fallbacks_before
-        .zip(fallbacks_after)
+        .zip(fallbacks())
         .filter(|_| work.pattern == Pattern::Fallback)
-        .map(|(before, after)| (after - before) as f64 * 100.0 / nr_allocs as f64);
+        .map(|(before, after)| (after - before) as f64 * 100.0 / (nr_ops / 2).max(1) as f64);
     let mut timings = subjects.iter().zip(samples).map(|(subject, samples)| timing(subject.name(), samples));
     let rust = timings.next().expect("the engine comes first");
     Ok(Row { work, nr_threads, rust, c: timings.collect(), fallback_percent })
@@ -268,7 +316,11 @@ pub fn latencies(work: Work, nr_threads: usize, effort: Effort, clock: &Clock) -
     let subjects = bench.subjects(work.level, effort.huge_pages);
     subjects.iter().for_each(|subject| drop(subject.run(&bench.job, None)));
     let mut ticks = vec![histogram(); subjects.len()];
+    let start = Instant::now();
     for round in 0..effort.nr_rounds {
+        if round >= 1 && start.elapsed() > effort.row_limit {
+            break;
+        }
         for turn in 0..subjects.len() {
             let number = (round + turn) % subjects.len();
             ticks[number] += &subjects[number].run(&bench.job, Some(clock)).ticks;

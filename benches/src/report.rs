@@ -53,10 +53,13 @@ pub fn throughput(rows: &[Row], nr_threads: usize) -> String {
     );
     for row in rows.iter().filter(|row| row.nr_threads == nr_threads) {
         let best = row.best_c();
+        let name = match row.fallback_percent {
+            Some(percent) => format!("{} ({percent:.1} % fall back)", row.work.name()),
+            None => row.work.name(),
+        };
         let _infallible = write!(
             text,
-            "| {} | {} | {} ({}) | **{:.2}** |",
-            row.work.name(),
+            "| {name} | {} | {} ({}) | **{:.2}** |",
             ns(row.rust.ns_per_op),
             ns(best.ns_per_op),
             best.name,

@@ -1,49 +1,47 @@
-//! Times what threads do: segments as a whole for throughput, or every single call for latency.
+//! Times what threads do: their work as a whole for throughput, or every single call for latency.
 
 use hdrhistogram::Histogram;
 use quanta::Clock;
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Barrier;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Longest latency that is told apart, in clock ticks.
 const MAX_TICKS: u64 = 1 << 40;
 
-/// One timed part of a thread's work.
+/// When a thread has done enough.
 #[derive(Clone, Copy, Debug)]
-pub struct Segment {
-    /// When the thread began.
-    pub start: Instant,
-    /// When it was done.
-    pub end: Instant,
-    /// Processor time in between.
-    pub cpu: Duration,
+pub enum Until<'a> {
+    /// After so many operations.
+    Ops(u64),
+    /// When the flag is set.
+    Told(&'a AtomicBool),
 }
 
 /// The stopwatch of one thread.
-pub struct Stopwatch<'b> {
-    barrier: &'b Barrier,
-    /// Segments so far.
-    pub segments: Vec<Segment>,
+pub struct Stopwatch<'a> {
+    barrier: &'a Barrier,
     /// Counts calls, and times each if latencies are wanted.
-    pub timer: Timer,
+    pub timer: Timer<'a>,
+    /// Processor time of the work.
+    pub cpu: Duration,
 }
 
-impl<'b> Stopwatch<'b> {
-    /// A stopwatch whose segments begin when all threads reached the barrier.
-    pub fn new(barrier: &'b Barrier, latencies: Option<Clock>) -> Self {
-        let latencies = latencies.map(|clock| Latencies { clock, ticks: histogram() });
-        Stopwatch { barrier, segments: Vec::new(), timer: Timer { nr_ops: 0, latencies } }
+impl<'a> Stopwatch<'a> {
+    /// A stopwatch that starts when everybody has reached the barrier.
+    pub fn new(barrier: &'a Barrier, until: Until<'a>, clock: Option<Clock>) -> Self {
+        let latencies = clock.map(|clock| Latencies { clock, ticks: histogram() });
+        Stopwatch { barrier, timer: Timer { nr_ops: 0, until, latencies }, cpu: Duration::ZERO }
     }
 
-    /// Times a part of the work.
-    pub fn segment(&mut self, work: impl FnOnce(&mut Timer)) {
+    /// Times the work, from when everybody is ready until everybody is done, so that nobody is
+    /// disturbed by what others do before or afterwards.
+    pub fn measure(&mut self, work: impl FnOnce(&mut Timer<'a>)) {
         self.barrier.wait();
-        let (start, cpu) = (Instant::now(), thread_cpu_time());
+        let start = thread_cpu_time();
         work(&mut self.timer);
-        let (cpu, end) = (thread_cpu_time().saturating_sub(cpu), Instant::now());
-        self.segments.push(Segment { start, end, cpu });
-        // Whoever is ready early does not disturb the others by what it does next.
+        self.cpu = thread_cpu_time().saturating_sub(start);
         self.barrier.wait();
     }
 }
@@ -57,14 +55,25 @@ pub struct Latencies {
 }
 
 /// Counts operations.
-pub struct Timer {
+pub struct Timer<'a> {
     /// So far.
     pub nr_ops: u64,
+    /// When it is enough.
+    pub until: Until<'a>,
     /// Their latencies, if wanted.
     pub latencies: Option<Latencies>,
 }
 
-impl Timer {
+impl Timer<'_> {
+    /// Is it time to stop?
+    #[inline(always)]
+    pub fn is_done(&self) -> bool {
+        match self.until {
+            Until::Ops(nr_ops) => self.nr_ops >= nr_ops,
+            Until::Told(flag) => flag.load(Relaxed),
+        }
+    }
+
     /// Runs one operation.
     #[inline(always)]
     pub fn time<R>(&mut self, work: impl FnOnce() -> R) -> R {
