@@ -28,7 +28,7 @@ fn migratetype(mt: u32) -> MigrateType {
 #[inline(always)]
 fn buddy(zone: Zone<'_>, thread: usize) -> Buddy<'_> {
     let mut buddy = zone.view();
-    buddy.in_flight.own = zone.0.in_flight.get(thread);
+    buddy.area.in_flight.own = zone.0.in_flight.get(thread);
     buddy
 }
 
