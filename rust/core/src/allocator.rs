@@ -314,6 +314,7 @@ impl PageAllocator {
     fn forget_holders(&self) {
         self.segment.cpus.iter().for_each(|cpu| cpu.lease.store(0, Relaxed)); // ORDERING(R1)
         self.segment.in_flight.iter().for_each(crate::in_flight::InFlightFlag::clear);
+        self.segment.nodes.iter().for_each(|node| node.kswapd_running.store(0, Relaxed)); // ORDERING(R1)
     }
 
     /// Bytes of address space the page descriptors take.

@@ -635,6 +635,33 @@ impl<'a> FreeLists<'a> {
         b < self.pages.len() && self.word_for_recheck(b).is_free_of_order(order)
     }
 
+    /// Checks that every link leads to a page of the same list and that every page that claims to
+    /// be linked is. For lists that nobody changes; the first wrong page.
+    pub fn check_links(self) -> Result<(), PageIdx> {
+        let mut linked = vec![false; self.pages.len() as usize];
+        for (order, mt) in (0..MAX_ORDER as u32).flat_map(|order| (0..NR_MIGRATETYPES).map(move |mt| (order, mt))) {
+            let mut cur = self.list(order, mt).head().first();
+            while cur != NIL {
+                match linked.get_mut(cur as usize) {
+                    Some(seen) if !*seen => *seen = true,
+                    _ => return Err(cur), // no such page, or a circle
+                }
+                let word = self.word(cur);
+                let is_frozen = word.is_frozen() && word.is_linked();
+                let is_free = matches!(word.kind(), Kind::Free) && word.is_linked();
+                if !(is_free || is_frozen) || word.order() != order || word.mt() != mt {
+                    return Err(cur);
+                }
+                cur = word.next();
+            }
+        }
+        let is_stray = |x: PageIdx| {
+            let word = self.word(x);
+            !linked[x as usize] && (word.is_linked() || !matches!(word.kind(), Kind::Used))
+        };
+        (0..self.pages.len()).find(|x| is_stray(*x)).map_or(Ok(()), Err)
+    }
+
     /// Calls `visit` for the blocks of list (order, mt) from head to tail, the split register's
     /// element first, until it returns false. Exact when nobody changes the list, else a racy
     /// view that ends after at most as many steps as the zone has pages.

@@ -60,6 +60,8 @@ pub mod reclaim;
 #[cfg(not(feature = "loom"))]
 pub mod rmqueue;
 #[cfg(not(feature = "loom"))]
+mod sanity;
+#[cfg(not(feature = "loom"))]
 pub mod segment;
 #[cfg(not(feature = "loom"))]
 mod slow_path;

@@ -7,7 +7,7 @@
 use crate::page_array::PageArray;
 use crate::segment::PcpList;
 use crate::sync::{AtomicU32, Relaxed};
-use crate::word::page_info::{PageInfo, Remembered};
+use crate::word::page_info::{InfoKind, PageInfo, Remembered};
 use crate::word::{NIL, PageIdx};
 
 /// A list together with the pages it links.
@@ -110,6 +110,22 @@ impl<'a> PcpDeque<'a> {
         set_end(near, next);
         self.set_info(x, PageInfo::NONE);
         Some((x, info.remembered()))
+    }
+
+    /// Is the list a chain of per-cpu pages from its head to its tail? For lists that nobody uses.
+    pub fn is_sound(self) -> bool {
+        let mut nr_left = self.pages.len();
+        let (mut prev, mut x) = (NIL, self.first());
+        while x != NIL {
+            let Some(desc) = self.pages.get(x) else { return false };
+            let info = PageInfo::from_raw(desc.info.load(Relaxed)); // ORDERING(R8)
+            if info.kind() != InfoKind::Pcp || nr_left == 0 {
+                return false;
+            }
+            nr_left -= 1;
+            (prev, x) = (x, info.link() ^ prev);
+        }
+        prev == end(&self.list.tail)
     }
 
     /// The entries from head to tail; at most `limit` of them, so that damaged links end.

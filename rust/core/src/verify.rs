@@ -62,6 +62,7 @@ impl PageAllocator {
     /// Recounts every invariant; the first violation, if any. Meaningful while nobody changes the
     /// machine.
     pub fn validate(&self) -> Result<(), Violation> {
+        self.check_sanity()?;
         self.zones().try_for_each(|zone| self.validate_zone(zone))
     }
 
@@ -82,6 +83,8 @@ impl PageAllocator {
         }
         let nr_pages = zone.pages().len();
         let mut seen = Seen(vec![0; nr_pages.div_ceil(64) as usize]);
+        // First pages of the blocks on per-cpu lists.
+        let mut listed = Seen(vec![0; nr_pages.div_ceil(64) as usize]);
         let mut nr_free = 0i64;
         let mut nr_isolated = 0i64;
         let mut nr_cma = 0i64;
@@ -113,7 +116,8 @@ impl PageAllocator {
             for index in 0..zone.config.nr_pcp_lists() {
                 let order = if index >= 12 { zone.config.pageblock_order } else { (index / MIGRATE_PCPTYPES) as u32 };
                 for (x, _) in pcp::list_entries(zone, cpu, index) {
-                    if !seen.mark(x, order, nr_pages) || zone.view().info(x).kind() != InfoKind::Pcp {
+                    let is_new = seen.mark(x, order, nr_pages) && listed.mark(x, 0, nr_pages);
+                    if !is_new || zone.view().info(x).kind() != InfoKind::Pcp {
                         return fail(Some(x), "a page on a per-cpu list is free elsewhere, or its marks are wrong");
                     }
                     pages += 1 << order;
@@ -128,7 +132,7 @@ impl PageAllocator {
             let info = PageInfo::from_raw(zone.pages().page(x).info.load(Relaxed)); // ORDERING(R4)
             let fits = match info.kind() {
                 InfoKind::None => true,
-                InfoKind::Pcp => seen.0[x as usize / 64] >> (x % 64) & 1 == 1,
+                InfoKind::Pcp => listed.0[x as usize / 64] >> (x % 64) & 1 == 1,
                 InfoKind::Allocated => info.order() < zone.config.max_order && seen.mark(x, info.order(), nr_pages),
                 InfoKind::Offline => seen.mark(x, 0, nr_pages),
             };

@@ -42,7 +42,7 @@ impl fmt::Display for ImageError {
             ImageError::Version(v) => write!(f, "the snapshot has layout version {v}, which this build cannot read"),
             ImageError::Truncated => f.write_str("the snapshot is truncated"),
             ImageError::Checksum => f.write_str("the snapshot is damaged: its checksum does not match"),
-            ImageError::Inconsistent => f.write_str("the snapshot is damaged: its tables do not fit its size"),
+            ImageError::Inconsistent => f.write_str("the snapshot is damaged: its contents contradict each other"),
             ImageError::OutOfMemory(errno) => write!(f, "the operating system refused the memory (errno {errno})"),
         }
     }
