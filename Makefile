@@ -11,6 +11,10 @@ CHECK_TOOLCHAIN = @sh tools/check_toolchain.sh "$(PYTHON)"
 CARGO_TEST = cargo test --locked --profile checked --workspace --exclude pagebuddy-py
 CARGO_DOC = RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" \
 	cargo doc --locked --no-deps --document-private-items -p pagebuddy-core -p pagebuddy-replay
+# The lock-free zone under a deterministic scheduler and under a model checker; each replaces the atomics.
+CARGO_PROOF = cargo test --locked --profile checked -p pagebuddy-core
+# How long each of the two goes on in `make soak`.
+SOAK_SECONDS ?= 600
 
 export PYO3_PYTHON := $(VENV_PYTHON)
 unexport PYTHONPATH PYTHONHOME
@@ -38,6 +42,8 @@ test: ## Rust and Python tests, against the installed wheel; a few minutes.
 	$(CHECK_TOOLCHAIN) rust
 	$(ENVIRONMENT) --wheel cli test
 	$(CARGO_TEST)
+	$(CARGO_PROOF) --features schedules --test schedules
+	$(CARGO_PROOF) --features loom --test loom
 	$(VENV_PYTHON) -m pytest
 
 lint: ## Formatting, clippy, ruff, mypy, stubs, layers and orderings.
@@ -79,6 +85,8 @@ soak: ## The long forms of the tests; hours with many recordings.
 	$(CHECK_TOOLCHAIN) rust
 	$(ENVIRONMENT) --wheel cli test
 	PAGEBUDDY_SOAK=1 $(CARGO_TEST) -- --include-ignored
+	PAGEBUDDY_SOAK=1 PAGEBUDDY_SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO_PROOF) --features schedules --test schedules
+	PAGEBUDDY_SOAK=1 PAGEBUDDY_SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO_PROOF) --features loom --test loom
 	PAGEBUDDY_ALL_RECORDINGS=1 $(VENV_PYTHON) -m pytest --soak
 
 clean: ## Remove everything that was built.
