@@ -43,7 +43,7 @@ test: ## Rust and Python tests, against the installed wheel; a few minutes.
 	$(ENVIRONMENT) --wheel cli test
 	$(CARGO_TEST)
 	$(CARGO_PROOF) --features schedules --test schedules
-	$(CARGO_PROOF) --features loom --test loom
+	$(CARGO_PROOF) --features loom --test loom -- --nocapture
 	$(VENV_PYTHON) -m pytest
 
 lint: ## Formatting, clippy, ruff, mypy, stubs, layers and orderings.
