@@ -88,6 +88,7 @@ def test_pages(machine: PageAllocator) -> None:
     assert (page.pfn, page.state, page.order, page.refcount, page.owner) == (compound, PageState.ALLOCATED, 3, 1, None)
     assert page.flags == PageFlag.HEAD | PageFlag.COMPOUND | PageFlag.COMPOUND_HEAD
     assert (tail.head, tail.compound_head, tail.refcount, tail.flags) == (compound, compound, 0, PageFlag.COMPOUND)
+    assert page.nid is not None
     assert page.zone == machine.zones[page.nid, "DMA32"]
     assert page.pageblock_migratetype is MigrateType.UNMOVABLE
     plain = machine.page(machine.alloc_pages(3, cpu=0) + 5)

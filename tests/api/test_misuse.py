@@ -374,7 +374,7 @@ class TestBoot:
         with pytest.raises(TypeError):
             PageAllocator.boot(None)  # type: ignore[arg-type]
         with pytest.raises(TypeError):
-            PageAllocator()  # type: ignore[call-arg]
+            PageAllocator()
 
 
 class TestConfig:
@@ -436,17 +436,19 @@ class TestPolicy:
 class TestLooking:
     def test_zones_and_nodes(self, machine: PageAllocator) -> None:
         zones, nodes = machine.zones, machine.nodes
-        for key in ((0, "Nonsense"), (9, "DMA"), (-1, "DMA"), "Nonsense", "DMA32x"):
+        unknown: tuple[tuple[int, str] | str, ...] = ((0, "Nonsense"), (9, "DMA"), (-1, "DMA"), "Nonsense", "DMA32x")
+        for key in unknown:
             with pytest.raises(KeyError):
                 zones[key]
         with pytest.raises(KeyError, match="several nodes"):
             PageAllocator.simple("8G", nodes=2).zones["Normal"]
-        for key in (99, -99):
+        for number in (99, -99):
             with pytest.raises(IndexError):
-                zones[key]
-        for key in (1.5, None, [0], (1,), (None, "DMA"), ("DMA", 0)):
+                zones[number]
+        wrong: tuple[Any, ...] = (1.5, None, [0], (1,), (None, "DMA"), ("DMA", 0))
+        for object_ in wrong:
             with pytest.raises(TypeError):
-                zones[key]  # type: ignore[index]
+                zones[object_]
         for nid in (2, -1, 1 << 70, None, "0"):
             with pytest.raises(KeyError):
                 nodes[nid]  # type: ignore[index]
@@ -454,8 +456,9 @@ class TestLooking:
         assert (0, "DMA") in zones
         assert zones[0] in zones
         assert PageAllocator.simple("64M").zones[0] not in zones
-        for key in ((0, "x"), 7, None, 1.5):
-            assert key not in zones
+        others: tuple[Any, ...] = ((0, "x"), 7, None, 1.5)
+        for other in others:
+            assert other not in zones
 
     def test_lists(self, machine: PageAllocator) -> None:
         zone = machine.zones[0]

@@ -28,9 +28,9 @@ COPIERS: list[Copier] = [
 ]
 
 
-def used_machine(**options: int) -> PageAllocator:
+def used_machine(nodes: int = 1) -> PageAllocator:
     """A machine with blocks of all kinds, and pages on per-cpu lists."""
-    machine = PageAllocator.simple("32M", nr_cpus=2, **options)
+    machine = PageAllocator.simple("32M" if nodes == 1 else "64M", nr_cpus=2, nodes=nodes)
     held = [(machine.alloc_pages(order, cpu=cpu), order) for order in (0, 1, 2, 3, 4, 9) for cpu in (0, 1)]
     for pfn, order in held[::2]:
         machine.free_pages(pfn, order, cpu=0)

@@ -18,6 +18,13 @@ def order_2_block(machine: PageAllocator) -> int:
     return machine.alloc_pages(2, cpu=0)
 
 
+def left_by_put_page(machine: PageAllocator) -> int:
+    """The second page of a block of which only the first one was given back."""
+    pfn = order_2_block(machine)
+    machine.put_page(pfn)
+    return pfn + 1
+
+
 def freed(machine: PageAllocator, order: int, *, drained: bool) -> int:
     pfn = machine.alloc_pages(order, cpu=0)
     machine.free_pages(pfn, order, cpu=0)
@@ -45,7 +52,7 @@ CASES: dict[str, tuple[Case, str]] = {
     "device hole": (lambda _: (0xC0000, 0), "no page descriptor"),
     "beyond memory": (lambda _: (1 << 30, 0), "no page descriptor"),
     "order too large": (lambda m: (order_2_block(m), 11), "not below MAX_ORDER"),
-    "left by put_page": (lambda m: ((pfn := order_2_block(m)), m.put_page(pfn), (pfn + 1, 0))[2], "in use"),
+    "left by put_page": (lambda m: (left_by_put_page(m), 0), "in use"),
 }
 
 
