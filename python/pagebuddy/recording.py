@@ -43,13 +43,13 @@ class ReplayReport:
 
     #: The recording.
     file: str
-    #: ``boot``, ``early``, ``late`` or ``memblock``.
+    #: ``boot``, ``early``, ``late``, ``trace`` or ``memblock``.
     mode: str
     #: The scenario that produced the recording.
     scenario: str
     #: The scenario's seed, if it has one.
     seed: int | None
-    #: Operations in the recording.
+    #: Operations in the recording; of a trace the allocations.
     ops: int
     #: Operations performed before the replay ended.
     replayed: int
@@ -63,7 +63,15 @@ class ReplayReport:
     states: int
     #: Full states that were equal.
     states_matched: int
-    #: Time spent in the allocator's own operations, in nanoseconds.
+    #: Pages that a trace shows moving between free lists and per-cpu lists.
+    moves: int
+    #: Those that were predicted.
+    moves_matched: int
+    #: Pages that a trace must have left out, inferred from what it shows.
+    unseen: int
+    #: The tracer lost events: the replay is partial.
+    is_partial: bool
+    #: Time spent in the allocator's own operations, in nanoseconds; 0 for a trace.
     core_time_ns: int
     #: The first difference, or None.
     first_mismatch: ReplayDifference | None
@@ -74,7 +82,9 @@ class ReplayReport:
         return (
             self.first_mismatch is None
             and self.replayed == self.matched == self.ops
+            and not self.is_partial
             and self.digests_matched == self.digests
+            and self.moves_matched == self.moves
             and self.states_matched == self.states
         )
 
@@ -97,7 +107,11 @@ class ReplayReport:
         text = f"{self.file}: {self.matched} of {self.ops} operations"
         if self.digests:
             text += f", {self.digests_matched} of {self.digests} digests"
+        if self.moves:
+            text += f", {self.moves_matched} of {self.moves} moves between lists"
         text += f", {self.states_matched} of {self.states} states match"
+        if self.is_partial:
+            text += ", but the tracer lost events"
         if self.first_mismatch is not None:
             text += f"\n  first difference: {self.first_mismatch}"
         return text
@@ -109,8 +123,12 @@ def replay(path: str | os.PathLike[str], *, progress: Callable[[float, int], obj
     An operation with another result than the recorded one ends the replay, because everything behind it would follow
     from it; a state or digest that differs does not.
 
+    Of a traced workload every allocation's page is predicted from the state at the start, and the state at the end is
+    compared. A wrong prediction is counted and corrected, so that it does not spoil the next ones.
+
     Args:
-        path: The recording (``*.jsonl.gz``, of the page allocator or of the boot memory allocator).
+        path: The recording (``*.jsonl.gz``, of the page allocator or of the boot memory allocator), or the folder of a
+            traced workload (``state.jsonl.gz`` and ``trace.txt.gz``).
         progress: Called now and then with the share of the work that is done (0 to 1) and the number of operations
             performed. What it raises ends the replay.
 
@@ -126,8 +144,9 @@ def replay(path: str | os.PathLike[str], *, progress: Callable[[float, int], obj
     """
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be callable, not {type(progress).__name__}")
-    with open(path, "rb"):  # noqa: PTH123 - raises what Python raises for a file that cannot be opened
-        pass
+    if not os.path.isdir(path):  # noqa: PTH112 - takes whatever names a path
+        with open(path, "rb"):  # noqa: PTH123 - raises what Python raises for a file that cannot be opened
+            pass
     fields = _replay_file(path, progress)
     difference = fields.pop("first_mismatch")
     return ReplayReport(**fields, first_mismatch=None if difference is None else ReplayDifference(**difference))

@@ -178,7 +178,7 @@ def test_an_unknown_version_is_refused(tmp_path: Path) -> None:
 def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         replay(tmp_path / "none")
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(RecordingError, match=r"state\.jsonl\.gz"):
         replay(tmp_path)
     for wrong in (None, [], 1.5, object()):
         with pytest.raises(TypeError):

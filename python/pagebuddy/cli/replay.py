@@ -1,5 +1,7 @@
 """Replays recordings of the real kernel and compares every result, digest and state in them.
 
+A traced workload is named by its folder (state.jsonl.gz and trace.txt.gz): every allocation in the trace is predicted.
+
 The exit status is 0 if everything matched, 1 if something differed, 2 if an input cannot be read.
 """
 
@@ -17,6 +19,7 @@ SUMMARY = "replay recordings of the real kernel and compare"
 EXAMPLES = """\
 examples:
   pagebuddy replay late-soak-64M-s1.jsonl.gz
+  pagebuddy replay trace-sort-256M-2cpu
   pagebuddy replay --json recordings/*.jsonl.gz | jq .matched
 """
 
@@ -26,7 +29,9 @@ MATCHED, DIFFERED, UNREADABLE = 0, 1, 2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of this command."""
-    parser.add_argument("files", nargs="+", metavar="FILE", help="a recording (*.jsonl.gz)")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="a recording (*.jsonl.gz), or a folder with a traced workload"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object per file")
 
 
@@ -57,7 +62,7 @@ def describe(report: ReplayReport) -> str:
     """The report with the pace of the allocator."""
     verdict = "exact" if report.exact else "DIFFERS"
     text = f"{verdict}  {report}"
-    if report.replayed:
+    if report.core_time_ns:
         head, newline, rest = text.partition("\n")
         pace = report.core_time_ns / report.replayed
         text = f"{head} ({pace:.0f} ns per operation){newline}{rest}"

@@ -134,7 +134,7 @@ impl Zone<'_> {
     }
 
     /// The allocated block that contains a page which is not its first: first page and order.
-    fn block_in_use_around(self, x: PageIdx) -> Option<(PageIdx, u32)> {
+    pub(crate) fn block_in_use_around(self, x: PageIdx) -> Option<(PageIdx, u32)> {
         (1..self.config.max_order).find_map(|order| {
             let head = x & !((1 << order) - 1);
             let info = self.view().info(head);
@@ -143,7 +143,7 @@ impl Zone<'_> {
     }
 
     /// Order of the block on a per-cpu list that starts at `x`: found by looking through the lists.
-    fn pcp_block_order(self, x: PageIdx) -> Option<u32> {
+    pub(crate) fn pcp_block_order(self, x: PageIdx) -> Option<u32> {
         (0..self.cpu_zones.len()).find_map(|cpu| {
             (0..self.config.nr_pcp_lists()).find_map(|index| {
                 let order = if index >= 12 { self.config.pageblock_order } else { index as u32 / 3 };

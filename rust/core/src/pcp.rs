@@ -238,6 +238,40 @@ impl<'a> Pcp<'a> {
         }
     }
 
+    /// Puts a block at an end of a list, without the drain that a free may cause.
+    pub fn insert(self, x: PageIdx, order: u32, mt: MigrateType, is_at_back: bool) {
+        let list = self.deque(self.list_index(order, mt.index()));
+        if is_at_back {
+            list.push_back(x, Remembered::Own);
+        } else {
+            self.zone.view().set_info(x, list.front_info(Remembered::Own));
+            list.link_front(x);
+        }
+        set(&self.state.count, self.count() + (1 << order));
+    }
+
+    /// Takes a block out of the middle of its list. False if it is on none of the cpu's lists.
+    pub fn remove(self, x: PageIdx, order: u32) -> bool {
+        let index = (0..self.nr_lists()).filter(|index| self.list_order(*index) == order).find(|index| {
+            self.deque(*index).entries(self.zone.pages().len() as usize).iter().any(|(entry, _)| *entry == x)
+        });
+        let Some(index) = index else { return false };
+        let list = self.deque(index);
+        let mut others = Vec::new();
+        while let Some((entry, remembered)) = list.pop_front() {
+            others.extend((entry != x).then_some((entry, remembered)));
+        }
+        others.into_iter().for_each(|(entry, remembered)| list.push_back(entry, remembered));
+        set(&self.state.count, self.count().saturating_sub(1 << order));
+        true
+    }
+
+    /// The block that a list gives next.
+    pub fn first(self, order: u32, mt: MigrateType) -> Option<PageIdx> {
+        let list = self.deque(self.list_index(order, mt.index()));
+        (!list.is_empty()).then(|| list.first())
+    }
+
     /// Returns all pages (`drain_pages_zone`).
     pub fn drain(self, cpu: &Cpu<'_>) {
         let count = self.count();

@@ -15,7 +15,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 /// Replays a recording of the real kernel and compares everything that was recorded.
 ///
 /// Args:
-///     path: The recording.
+///     path: The recording, or the folder of a traced workload.
 ///     progress: Called now and then with the share of the work that is done and the number of
 ///         operations performed. What it raises ends the replay.
 ///
@@ -75,6 +75,10 @@ fn to_dict<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, PyDict>
     dict.set_item("digests_matched", report.digests_matched)?;
     dict.set_item("states", report.states)?;
     dict.set_item("states_matched", report.states_matched)?;
+    dict.set_item("moves", report.moves)?;
+    dict.set_item("moves_matched", report.moves_matched)?;
+    dict.set_item("unseen", report.unseen)?;
+    dict.set_item("is_partial", report.is_partial)?;
     dict.set_item("core_time_ns", report.core_time_ns)?;
     let mismatch = report.first_mismatch.as_ref().map(|mismatch| mismatch_to_dict(py, mismatch));
     dict.set_item("first_mismatch", mismatch.transpose()?)?;

@@ -1,8 +1,6 @@
-//! Replays page-allocator recordings named on the command line and prints a line for each.
+//! Replays recordings and traced workloads named on the command line and prints a line for each.
 
-use pagebuddy_core::allocator::PageAllocator;
-use pagebuddy_replay::golden::Recording;
-use pagebuddy_replay::golden::replay::replay;
+use pagebuddy_replay::file::replay_file;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,13 +8,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let (mut files, mut exact, mut ops, mut core_time_ns) = (0, 0, 0, 0);
     for path in std::env::args().skip(1) {
-        let recording = Recording::read(Path::new(&path), &mut |_| ControlFlow::Continue(()));
-        let report = recording.and_then(|recording| match recording {
-            Some(recording) => replay::<PageAllocator>(&recording, &mut |_| ControlFlow::Continue(())).map(Some),
-            None => Ok(None),
-        });
         files += 1;
-        match report {
+        match replay_file(Path::new(&path), &mut |_| ControlFlow::Continue(())) {
             Ok(Some(report)) => {
                 exact += usize::from(report.is_exact());
                 ops += report.matched;

@@ -5,6 +5,7 @@ use crate::golden::{self, Recording};
 use crate::lines::Lines;
 use crate::memblock_recording;
 use crate::report::{RecordingError, RecordingErrorKind, Report};
+use crate::trace;
 use pagebuddy_core::allocator::PageAllocator;
 use serde::Deserialize;
 use std::fs::File;
@@ -30,13 +31,28 @@ struct Signature {
     format: serde_json::Value,
 }
 
-/// Replays the recording at `path`, whatever its kind, on the engine.
+/// The folder of a traced workload that a path names: itself, its states or its trace.
+fn trace_folder(path: &Path) -> Option<&Path> {
+    let is_trace = |folder: &Path| folder.join(trace::replay::TRACE_FILE).is_file();
+    if path.is_dir() {
+        return Some(path);
+    }
+    let name = path.file_name()?;
+    let is_part = name == trace::replay::STATE_FILE || name == trace::replay::TRACE_FILE;
+    path.parent().filter(|folder| is_part && is_trace(folder) && folder.join(trace::replay::STATE_FILE).is_file())
+}
+
+/// Replays the recording at `path`, whatever its kind, on the engine. A traced workload is a
+/// folder with the states around it (`state.jsonl.gz`) and the trace (`trace.txt.gz`).
 ///
 /// `progress` is called now and then; breaking ends the replay with `Ok(None)`.
 pub fn replay_file(
     path: &Path,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Option<Report>, RecordingError> {
+    if let Some(folder) = trace_folder(path) {
+        return trace::replay::replay_folder(folder, &mut |fraction, ops| progress(Progress { fraction, ops }));
+    }
     let name = path.display().to_string();
     let open =
         || File::open(path).map_err(|error| RecordingError::new(&*name, 0, RecordingErrorKind::Io, error.to_string()));

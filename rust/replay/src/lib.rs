@@ -6,3 +6,4 @@ pub mod lines;
 pub mod memblock_recording;
 pub mod memory_map;
 pub mod report;
+pub mod trace;

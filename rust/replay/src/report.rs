@@ -29,9 +29,18 @@ pub struct Report {
     pub states: u64,
     /// Complete states that were equal.
     pub states_matched: u64,
+    /// Pages that a trace shows moving between free lists and per-cpu lists.
+    pub moves: u64,
+    /// Those that were predicted.
+    pub moves_matched: u64,
+    /// Pages that a trace must have left out, inferred from what it shows.
+    pub unseen: u64,
+    /// The tracer lost events: the replay is partial.
+    pub is_partial: bool,
     /// The first difference, if there is one.
     pub first_mismatch: Option<Mismatch>,
-    /// Time spent inside the core's operations, parsing and comparison excluded, in nanoseconds.
+    /// Time spent inside the core's operations, parsing and comparison excluded, in nanoseconds; 0
+    /// for a trace, where most of the time is spent on finding out what happened.
     pub core_time_ns: u64,
 }
 
@@ -46,7 +55,9 @@ impl Report {
         self.first_mismatch.is_none()
             && self.replayed == self.ops
             && self.matched == self.ops
+            && !self.is_partial
             && self.digests_matched == self.digests
+            && self.moves_matched == self.moves
             && self.states_matched == self.states
     }
 
@@ -69,7 +80,13 @@ impl fmt::Display for Report {
         if self.digests > 0 {
             write!(f, ", {} of {} digests", self.digests_matched, self.digests)?;
         }
+        if self.moves > 0 {
+            write!(f, ", {} of {} moves between lists", self.moves_matched, self.moves)?;
+        }
         write!(f, ", {} of {} states match", self.states_matched, self.states)?;
+        if self.is_partial {
+            f.write_str(", but the tracer lost events")?;
+        }
         if let Some(mismatch) = &self.first_mismatch {
             write!(f, "\n  first difference: {mismatch}")?;
         }
