@@ -343,7 +343,7 @@ impl World {
         } else if let Some(offset) = Self::offset(std::slice::from_ref(&*self.lists), address) {
             lists + offset / 4
         } else if let Some(offset) = Self::offset(&self.flags, address) {
-            flags + offset / FLAG * 2 + usize::from(!offset.is_multiple_of(FLAG))
+            flags + offset / FLAG * 2 + usize::from(offset % FLAG != 0)
         } else {
             flags + (MAX_FIBERS + 1) * 2
         }
@@ -368,7 +368,7 @@ impl World {
                 _ => Place::Tail(order, mt),
             }
         } else if let Some(offset) = Self::offset(&self.flags, address) {
-            if offset.is_multiple_of(FLAG) { Place::Begun(offset / FLAG) } else { Place::Ended(offset / FLAG) }
+            if offset % FLAG == 0 { Place::Begun(offset / FLAG) } else { Place::Ended(offset / FLAG) }
         } else {
             Place::Other(address)
         }
