@@ -17,6 +17,7 @@ use pagebuddy_core::types::{MigrateType, Pfn};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyBufferError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 use std::sync::Arc;
 
 /// Bulk calls for fewer pages keep the interpreter's lock.
@@ -364,6 +365,62 @@ impl PyPageAllocator {
         let cells = buffer.as_mut_slice(py).ok_or_else(|| PyBufferError::new_err("out must be writable"))?;
         cells.iter().zip(&pfns).for_each(|(cell, pfn)| cell.set(*pfn));
         uint64_view(out, pfns.len())
+    }
+
+    /// Fill the empty places of a list with single pages.
+    ///
+    /// Args:
+    ///     slots: A list of pfns and ``None``; ``None`` is an empty place. Changed in place.
+    ///     gfp: Request flags.
+    ///     nid: Preferred node.
+    ///     nodemask: Nodes allowed.
+    ///     cpu: The cpu whose lists are used.
+    ///
+    /// Returns:
+    ///     int: How many places from the start are filled now, those that were filled before
+    ///     included; places behind are as they were.
+    ///
+    /// Raises:
+    ///     TypeError: Not a list of integers and ``None``.
+    ///     ValueError: See ``alloc_pages``.
+    ///
+    /// Concurrency: Lock-free; nobody else may change the list meanwhile.
+    ///
+    /// Source: mm/page_alloc.c, ``__alloc_pages_bulk`` with a page array.
+    ///
+    /// Example:
+    ///     >>> from pagebuddy import PageAllocator
+    ///     >>> machine = PageAllocator.simple("64M")
+    ///     >>> slots = [7, None, 9, None]
+    ///     >>> machine.alloc_pages_bulk_array(slots)
+    ///     4
+    ///     >>> slots[0], slots[2], None in slots
+    ///     (7, 9, False)
+    #[pyo3(
+        signature = (slots, gfp=GFP_KERNEL, *, nid=None, nodemask=None, cpu=None),
+        text_signature = "($self, slots, gfp=3264, *, nid=None, nodemask=None, cpu=None)"
+    )]
+    fn alloc_pages_bulk_array(
+        &self,
+        slots: &Bound<'_, PyList>,
+        gfp: GfpArg,
+        nid: Option<NodeArg>,
+        nodemask: Option<NodeSet>,
+        cpu: Option<Count>,
+    ) -> PyResult<usize> {
+        let place = Place { nid, nodemask, policy: None, cpu: self.cpu(cpu)? };
+        let mut array: Vec<Option<Pfn>> =
+            slots.iter().map(|slot| Ok(slot.extract::<Option<Count>>()?.map(|pfn| pfn.0))).collect::<PyResult<_>>()?;
+        let before = array.clone();
+        let Target::Nodes { nid, nodemask } = place.check(&self.machine)? else { return Ok(0) };
+        let request = BulkRequest { gfp: gfp.0, nid, nodemask };
+        let filled = self.machine.alloc_pages_bulk_array(place.cpu, request, &mut array, &self.hooks);
+        for (i, (old, new)) in before.into_iter().zip(array).enumerate() {
+            if old != new {
+                slots.set_item(i, new)?;
+            }
+        }
+        Ok(filled)
     }
 
     /// Free single pages in one call.

@@ -1,5 +1,6 @@
 //! Values for the files in /proc/sys/vm.
 
+use crate::allocator::PyPageAllocator;
 use crate::arguments::Signed;
 use pagebuddy_core::allocator::PageAllocator;
 use pagebuddy_core::tunables::{InvalidValue, Sysctl};
@@ -59,4 +60,73 @@ pub fn values<'py>(py: Python<'py>, machine: &PageAllocator) -> PyResult<Bound<'
         }
     }
     Ok(values)
+}
+
+/// Writes a value to a file; what the kernel refuses is a `ValueError`.
+fn assign(machine: &PageAllocator, file: Sysctl, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    let setting = Setting::new(file.name(), value)?;
+    setting.write(machine).map_err(|invalid| PyValueError::new_err(invalid.to_string()))
+}
+
+/// The one value of a file.
+fn single(machine: &PageAllocator, file: Sysctl) -> i64 {
+    machine.read_sysctl(file).first().copied().unwrap_or_default()
+}
+
+#[pymethods]
+impl PyPageAllocator {
+    /// Kilobytes that reclaim keeps free; setting it recomputes watermarks and per-cpu lists.
+    #[getter]
+    fn min_free_kbytes(&self) -> i64 {
+        single(&self.machine, Sysctl::MinFreeKbytes)
+    }
+
+    #[setter]
+    fn set_min_free_kbytes(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        assign(&self.machine, Sysctl::MinFreeKbytes, value)
+    }
+
+    /// Distance between the watermarks in ten-thousandths of a zone, 1 to 3000.
+    #[getter]
+    fn watermark_scale_factor(&self) -> i64 {
+        single(&self.machine, Sysctl::WatermarkScaleFactor)
+    }
+
+    #[setter]
+    fn set_watermark_scale_factor(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        assign(&self.machine, Sysctl::WatermarkScaleFactor, value)
+    }
+
+    /// Limit of a watermark boost in ten-thousandths of the high watermark; 0 for none.
+    #[getter]
+    fn watermark_boost_factor(&self) -> i64 {
+        single(&self.machine, Sysctl::WatermarkBoostFactor)
+    }
+
+    #[setter]
+    fn set_watermark_boost_factor(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        assign(&self.machine, Sysctl::WatermarkBoostFactor, value)
+    }
+
+    /// One value per zone index; what lower zones keep from requests that could use higher ones.
+    #[getter]
+    fn lowmem_reserve_ratio<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.machine.read_sysctl(Sysctl::LowmemReserveRatio))
+    }
+
+    #[setter]
+    fn set_lowmem_reserve_ratio(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        assign(&self.machine, Sysctl::LowmemReserveRatio, value)
+    }
+
+    /// Share of a zone that its per-cpu lists may hold, 0 or from 8 on.
+    #[getter]
+    fn percpu_pagelist_high_fraction(&self) -> i64 {
+        single(&self.machine, Sysctl::PercpuPagelistHighFraction)
+    }
+
+    #[setter]
+    fn set_percpu_pagelist_high_fraction(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        assign(&self.machine, Sysctl::PercpuPagelistHighFraction, value)
+    }
 }
