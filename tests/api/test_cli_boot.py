@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from pagebuddy.cli import build_parser
+from pagebuddy.cli.boot import gather
+from pagebuddy.cli.machine import machine_of
 from tests.found import KEPT
 
 from .test_cli import run
@@ -75,7 +78,8 @@ def test_recordings_boot_to_their_own_state() -> None:
     for path in sorted(KEPT.glob("boot-*.jsonl.gz")):
         with gzip.open(path, "rt") as lines:
             records = [json.loads(line) for line in lines]
-        facts = boot("--recording", str(path), "--stage", "early")
+        arguments = build_parser().parse_args(["boot", "--recording", str(path), "--stage", "early"])
+        facts = gather(machine_of(arguments))
         states = [record for record in records if isinstance(record, dict) and record.get("t") == "zstate"]
         assert len(states) == len(facts["zones"])
         for state, zone in zip(states, facts["zones"], strict=True):

@@ -46,6 +46,7 @@ CASES: dict[str, tuple[Case, str]] = {
     "interior half": (lambda m: (order_2_block(m) + 2, 1), "inside an allocated block"),
     "unaligned": (lambda m: (order_2_block(m) + 1, 2), "not aligned"),
     "interior of a compound page": (lambda m: (m.alloc_pages(5, GFP_KERNEL | GFP.COMP) + 17, 0), "inside an allocated"),
+    "poisoned": (lambda m: ((pfn := m.zones[0, "DMA32"].free_list(10, 1)[0]), m.take_page_off_buddy(pfn), (pfn, 0))[2], "off the lists"),
     "reserved": (lambda _: (0x1000, 0), "reserved"),
     "reserved, larger": (lambda _: (0x1000, 3), "reserved"),
     "hole": (lambda _: (0, 0), "no page descriptor|reserved"),
@@ -81,6 +82,37 @@ def test_bulk_and_exact_frees_are_checked_alike() -> None:
         with pytest.raises(BadPageError):
             machine.free_pages_exact(wrong, 4096)
     assert machine.snapshot() == before
+
+
+def test_what_is_wrong_in_a_bulk_is_said() -> None:
+    machine = PageAllocator.simple("64M")
+    pfns = machine.alloc_pages_bulk(4, cpu=0).tolist()
+    with pytest.raises(BadPageError, match="already free") as bad:
+        machine.free_pages_bulk([*pfns, pfns[1]])
+    assert bad.value.pfn == pfns[1]
+    machine.get_page(pfns[2])
+    with pytest.raises(BadPageError, match="other references") as bad:
+        machine.free_pages_bulk(pfns)
+    assert bad.value.pfn == pfns[2]
+    machine.put_page(pfns[2])
+    machine.free_pages_bulk(pfns)
+
+
+def test_references_have_a_limit() -> None:
+    machine = PageAllocator.simple("64M")
+    pfn = machine.alloc_pages()
+    with pytest.raises(BadPageError, match="as many references"):
+        for _ in range(1 << 21):
+            machine.get_page(pfn)
+    assert machine.page(pfn).refcount == (1 << 20) - 1
+
+
+def test_compound_blocks_are_not_split() -> None:
+    machine = PageAllocator.simple("64M")
+    pfn = machine.alloc_pages(2, GFP_KERNEL | GFP.COMP)
+    with pytest.raises(BadPageError, match="compound"):
+        machine.split_page(pfn, 2)
+    machine.free_pages(pfn, 2)
 
 
 def test_a_failed_exact_free_frees_no_page() -> None:

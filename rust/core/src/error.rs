@@ -34,6 +34,11 @@ pub enum BadPageReason {
     OutOfRange,
     /// The page is reserved: it never belonged to the page allocator.
     Reserved,
+    /// The page is in use, but is no block that a caller could free: in use already when the
+    /// machine's state was recorded, or left behind by `put_page` on a block that is not compound.
+    InUse,
+    /// The page was taken off the lists for good (hardware poison).
+    Offline,
     /// The page is free already, in a free list or a per-cpu list.
     AlreadyFree,
     /// The page lies inside a block that starts at a lower pfn.
@@ -44,6 +49,12 @@ pub enum BadPageReason {
     Unaligned,
     /// The order is not below `MAX_ORDER`.
     OrderOutOfRange,
+    /// A compound block cannot be split.
+    Compound,
+    /// Others hold references of a page that is to be freed at once.
+    StillReferenced,
+    /// The page has as many references as it can count.
+    TooManyReferences,
 }
 
 impl BadPageReason {
@@ -52,6 +63,11 @@ impl BadPageReason {
         match self {
             BadPageReason::OutOfRange => "no page descriptor exists for this pfn",
             BadPageReason::Reserved => "the page is reserved and was never handed out",
+            BadPageReason::InUse => "the page is in use, but not as a block that was allocated here",
+            BadPageReason::Offline => "the page was taken off the lists for good",
+            BadPageReason::Compound => "the block is a compound page",
+            BadPageReason::StillReferenced => "the page has other references",
+            BadPageReason::TooManyReferences => "the page has as many references as it can count",
             BadPageReason::AlreadyFree => "the page is already free",
             BadPageReason::InteriorOfBlock => "the page lies inside an allocated block that starts at a lower pfn",
             BadPageReason::WrongOrder => "the block was allocated with another order",

@@ -7,11 +7,12 @@ use crate::allocator::{CpuChoice, PageAllocator};
 use crate::cpu::Cpu;
 use crate::error::{BadPage, BadPageReason};
 use crate::free_area::Side;
+use crate::page_state::PageState;
 use crate::sync::{AcqRel, Relaxed};
 use crate::trace::Event;
 use crate::types::{MigrateType, Pfn};
 use crate::word::PageIdx;
-use crate::word::page_info::{InfoKind, MAX_REFCOUNT, PageInfo};
+use crate::word::page_info::{MAX_REFCOUNT, PageInfo};
 use crate::zone::Zone;
 
 /// What freeing does with the references of a block's first page.
@@ -34,34 +35,6 @@ impl Zone<'_> {
     pub(crate) fn replace_info(self, x: PageIdx, old: PageInfo, new: PageInfo) -> bool {
         // ORDERING(P8)
         self.pages().page(x).info.compare_exchange(old.raw(), new.raw(), AcqRel, Relaxed).is_ok()
-    }
-
-    /// Why (x, order) is no block that can be freed.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn why_bad(self, x: PageIdx, order: Option<u32>) -> BadPageReason {
-        let buddy = self.view();
-        let info = self.load_info(x);
-        match info.kind() {
-            InfoKind::Allocated if order.is_some_and(|order| info.order() != order) => BadPageReason::WrongOrder,
-            InfoKind::Allocated => BadPageReason::AlreadyFree, // freed by somebody else this instant
-            InfoKind::Pcp => BadPageReason::AlreadyFree,
-            InfoKind::Offline => BadPageReason::Reserved,
-            InfoKind::None => {
-                if buddy.free_block_of(x).is_some() {
-                    return BadPageReason::AlreadyFree;
-                }
-                for k in 1..self.config.max_order {
-                    let head = self.load_info(x & !((1 << k) - 1));
-                    match head.kind() {
-                        InfoKind::Allocated if head.order() >= k => return BadPageReason::InteriorOfBlock,
-                        InfoKind::Pcp => return BadPageReason::AlreadyFree,
-                        _ => {}
-                    }
-                }
-                BadPageReason::Reserved
-            }
-        }
     }
 
     /// `free_the_page`: to the per-cpu lists if the order is allowed there, else to the zone.
@@ -96,46 +69,47 @@ impl Zone<'_> {
         true
     }
 
-    /// Gives up one reference of an allocated block.
+    /// Gives up one reference of an allocated block; `None` if there is no such block.
     #[inline(always)]
-    fn drop_reference(self, x: PageIdx, order: u32) -> Result<Drop, BadPageReason> {
+    fn drop_reference(self, x: PageIdx, order: u32) -> Option<Drop> {
         loop {
             let info = self.load_info(x);
             if !info.is_allocated() || info.order() != order {
-                return Err(self.why_bad(x, Some(order)));
+                return None;
             }
             let refcount = info.refcount();
             if refcount <= 1 {
-                return Ok(Drop::Last(info));
+                return Some(Drop::Last(info));
             }
             let rest = info.with_refcount(refcount - 1);
             if info.is_compound() || order == 0 {
                 if self.replace_info(x, info, rest) {
-                    return Ok(Drop::Kept);
+                    return Some(Drop::Kept);
                 }
             } else if self.replace_info(x, info, rest.with_order(0)) {
-                return Ok(Drop::KeptFirstPage);
+                return Some(Drop::KeptFirstPage);
             }
         }
     }
 
-    /// `__free_pages` on a page of this zone.
+    /// `__free_pages` on a page of this zone; false if there is no such block.
     #[inline]
-    fn free_pages(self, cpu: &Cpu<'_>, x: PageIdx, order: u32) -> Result<(), BadPageReason> {
+    fn free_pages(self, cpu: &Cpu<'_>, x: PageIdx, order: u32) -> bool {
         loop {
-            match self.drop_reference(x, order)? {
-                Drop::Last(info) => {
+            match self.drop_reference(x, order) {
+                Some(Drop::Last(info)) => {
                     if self.free_the_page(cpu, x, order, |new| self.replace_info(x, info, new)) {
-                        return Ok(());
+                        return true;
                     }
                 }
-                Drop::Kept => return Ok(()),
-                Drop::KeptFirstPage => {
+                Some(Drop::Kept) => return true,
+                Some(Drop::KeptFirstPage) => {
                     for k in (0..order).rev() {
                         self.free_owned(cpu, x + (1 << k), k);
                     }
-                    return Ok(());
+                    return true;
                 }
+                None => return false,
             }
         }
     }
@@ -170,13 +144,34 @@ impl PageAllocator {
         Ok((zone, x))
     }
 
+    /// Why a page is no block that can be freed with this order, or referenced.
+    #[cold]
+    #[inline(never)]
+    fn bad_page(&self, pfn: Pfn, order: Option<u32>) -> BadPage {
+        let report = self.page_report(pfn);
+        let reason = match (report.state, report.block) {
+            (PageState::Hole, _) => BadPageReason::OutOfRange,
+            (PageState::Reserved, _) => BadPageReason::Reserved,
+            (PageState::Offline, _) => BadPageReason::Offline,
+            (PageState::Buddy | PageState::Pcp, _) => BadPageReason::AlreadyFree,
+            (PageState::Allocated, Some((first, _))) if first != pfn => BadPageReason::InteriorOfBlock,
+            (PageState::Allocated, Some((_, found))) if order.is_some_and(|order| order != found) => {
+                BadPageReason::WrongOrder
+            }
+            // Somebody else was quicker, and allocated it again since.
+            (PageState::Allocated, _) => BadPageReason::AlreadyFree,
+            (PageState::Used, _) => BadPageReason::InUse,
+        };
+        BadPage { pfn, reason }
+    }
+
     /// Gives up one reference of a block of 2^order pages and frees it if that was the last one
     /// (`__free_pages`). A wrong free changes nothing.
     #[inline]
     pub fn free_pages(&self, cpu: CpuChoice, pfn: Pfn, order: u32) -> Result<(), BadPage> {
         let (zone, x) = self.locate_block(pfn, order)?;
         let cpu = self.enter(cpu);
-        zone.free_pages(&cpu, x, order).map_err(|reason| BadPage { pfn, reason })
+        if zone.free_pages(&cpu, x, order) { Ok(()) } else { Err(self.bad_page(pfn, Some(order))) }
     }
 
     /// Takes one more reference of an allocated block's first page (`get_page`).
@@ -184,8 +179,11 @@ impl PageAllocator {
         let (zone, x) = self.locate(pfn)?;
         loop {
             let info = zone.load_info(x);
-            if !info.is_allocated() || info.refcount() >= MAX_REFCOUNT {
-                return Err(BadPage { pfn, reason: zone.why_bad(x, None) });
+            if !info.is_allocated() {
+                return Err(self.bad_page(pfn, None));
+            }
+            if info.refcount() >= MAX_REFCOUNT {
+                return Err(BadPage { pfn, reason: BadPageReason::TooManyReferences });
             }
             if zone.replace_info(x, info, info.with_refcount(info.refcount() + 1)) {
                 return Ok(());
@@ -200,7 +198,7 @@ impl PageAllocator {
         loop {
             let info = zone.load_info(x);
             let Some(rest) = info.refcount().checked_sub(n).filter(|_| info.is_allocated()) else {
-                return Err(BadPage { pfn, reason: zone.why_bad(x, None) });
+                return Err(self.bad_page(pfn, None));
             };
             if zone.replace_info(x, info, info.with_refcount(rest)) {
                 return Ok(rest);
@@ -214,7 +212,7 @@ impl PageAllocator {
         loop {
             let info = zone.load_info(x);
             if !info.is_allocated() {
-                return Err(BadPage { pfn, reason: zone.why_bad(x, None) });
+                return Err(self.bad_page(pfn, None));
             }
             if zone.replace_info(x, info, info.with_refcount(n)) {
                 return Ok(());
@@ -235,7 +233,7 @@ impl PageAllocator {
         loop {
             let info = zone.load_info(x);
             if !info.is_allocated() {
-                return Err(BadPage { pfn, reason: zone.why_bad(x, None) });
+                return Err(self.bad_page(pfn, None));
             }
             if info.refcount() > 1 {
                 if zone.replace_info(x, info, info.with_refcount(info.refcount() - 1)) {
@@ -254,8 +252,11 @@ impl PageAllocator {
     pub fn split_page(&self, pfn: Pfn, order: u32) -> Result<(), BadPage> {
         let (zone, x) = self.locate_block(pfn, order)?;
         let info = zone.load_info(x);
-        if !info.is_allocated() || info.order() != order || info.is_compound() {
-            return Err(BadPage { pfn, reason: zone.why_bad(x, Some(order)) });
+        if !info.is_allocated() || info.order() != order {
+            return Err(self.bad_page(pfn, Some(order)));
+        }
+        if info.is_compound() {
+            return Err(BadPage { pfn, reason: BadPageReason::Compound });
         }
         if !zone.replace_info(x, info, info.with_order(0)) {
             return Err(BadPage { pfn, reason: BadPageReason::AlreadyFree });
@@ -274,8 +275,9 @@ impl PageAllocator {
             match self.claim_single(pfn) {
                 Ok(page) => claimed.push(page),
                 Err(bad) => {
+                    let comes_twice = claimed.iter().any(|(zone, x, _)| zone.pfn(*x) == pfn);
                     claimed.iter().for_each(|(zone, x, info)| zone.view().set_info(*x, *info));
-                    return Err(bad);
+                    return Err(if comes_twice { BadPage { pfn, reason: BadPageReason::AlreadyFree } } else { bad });
                 }
             }
         }
@@ -308,12 +310,14 @@ impl PageAllocator {
     fn claim_single(&self, pfn: Pfn) -> Result<(Zone<'_>, PageIdx, PageInfo), BadPage> {
         let (zone, x) = self.locate(pfn)?;
         let info = zone.load_info(x);
-        if !info.is_allocated()
-            || info.order() != 0
-            || info.refcount() != 1
-            || !zone.replace_info(x, info, PageInfo::NONE)
-        {
-            return Err(BadPage { pfn, reason: zone.why_bad(x, Some(0)) });
+        if !info.is_allocated() || info.order() != 0 {
+            return Err(self.bad_page(pfn, Some(0)));
+        }
+        if info.refcount() != 1 {
+            return Err(BadPage { pfn, reason: BadPageReason::StillReferenced });
+        }
+        if !zone.replace_info(x, info, PageInfo::NONE) {
+            return Err(self.bad_page(pfn, Some(0)));
         }
         Ok((zone, x, info))
     }
@@ -325,7 +329,7 @@ impl PageAllocator {
             let (zone, x) = self.locate(page)?;
             let info = zone.load_info(x);
             if !info.is_allocated() || info.order() != 0 {
-                return Err(BadPage { pfn: page, reason: zone.why_bad(x, Some(0)) });
+                return Err(self.bad_page(page, Some(0)));
             }
         }
         (pfn..end).try_for_each(|page| self.free_pages(cpu, page, 0))

@@ -3,6 +3,7 @@
 
 use crate::allocator::{CpuChoice, PageAllocator};
 use crate::extfrag::ContigPageInfo;
+use crate::page_state::PageState;
 use crate::pcp;
 use crate::segment::PfnRange;
 use crate::sync::Relaxed;
@@ -10,27 +11,6 @@ use crate::types::{MIGRATE_PCPTYPES, MigrateType, Pfn};
 use crate::word::PageIdx;
 use crate::word::page_info::{InfoKind, PageInfo};
 use crate::zone::Zone;
-
-/// What a page is at this moment. The numbers are part of the interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum PageState {
-    /// No memory stands behind the pfn.
-    Hole = 0,
-    /// Reserved at boot, never handed to the page allocator.
-    Reserved = 1,
-    /// In a free block of the buddy lists.
-    Buddy = 2,
-    /// On a per-cpu list.
-    Pcp = 3,
-    /// In a block that was handed out.
-    Allocated = 4,
-    /// Taken off the lists for good (hardware poison).
-    Offline = 5,
-    /// In use, but no block that a caller could free: in use already when the machine's state was
-    /// recorded, or left behind by `put_page` on a block that is not compound.
-    Used = 6,
-}
 
 /// Everything there is to tell about a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -48,6 +48,7 @@ pub mod page_alloc;
 pub mod page_array;
 #[cfg(not(feature = "loom"))]
 pub mod page_frag;
+pub mod page_state;
 pub mod pageblock;
 #[cfg(not(feature = "loom"))]
 pub mod pcp;

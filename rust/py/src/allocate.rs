@@ -141,9 +141,19 @@ impl PyPageAllocator {
     }
 }
 
+/// A buffer of `uint64` of this machine's byte order.
+fn pfn_buffer(object: &Bound<'_, PyAny>) -> PyResult<PyBuffer<u64>> {
+    let buffer = PyBuffer::<u64>::get(object)?;
+    // PyO3 lets buffers of the other byte order pass.
+    match buffer.format().to_bytes().first() {
+        Some(b'>' | b'!') if cfg!(target_endian = "little") => Err(PyBufferError::new_err("byte order")),
+        _ => Ok(buffer),
+    }
+}
+
 /// A writable, contiguous buffer of `uint64`.
 fn output_buffer(out: &Bound<'_, PyAny>) -> PyResult<PyBuffer<u64>> {
-    let buffer = PyBuffer::<u64>::get(out).map_err(|error| wrong_buffer(out.py(), error))?;
+    let buffer = pfn_buffer(out).map_err(|error| wrong_buffer(out.py(), error))?;
     if buffer.readonly() {
         return Err(PyBufferError::new_err("out must be writable"));
     }
@@ -155,14 +165,14 @@ fn output_buffer(out: &Bound<'_, PyAny>) -> PyResult<PyBuffer<u64>> {
 
 fn wrong_buffer(py: Python<'_>, error: PyErr) -> PyErr {
     if error.is_instance_of::<PyBufferError>(py) {
-        return PyBufferError::new_err("a buffer of pfns has items of type uint64");
+        return PyBufferError::new_err("a buffer of pfns has items of type uint64, in native byte order");
     }
     error
 }
 
 /// Pfns from a buffer of `uint64` or from any iterable of integers.
 fn pfns_of(pfns: &Bound<'_, PyAny>) -> PyResult<Vec<Pfn>> {
-    match PyBuffer::<u64>::get(pfns) {
+    match pfn_buffer(pfns) {
         Ok(buffer) if buffer.dimensions() == 1 => buffer.to_vec(pfns.py()),
         Ok(_) => Err(PyBufferError::new_err("pfns must be one-dimensional")),
         Err(error) if error.is_instance_of::<PyTypeError>(pfns.py()) => {

@@ -22,11 +22,16 @@ impl PyPageAllocator {
         py: Python<'py>,
         start: Count,
         end: Option<Count>,
-        what: impl Fn(pagebuddy_core::inspect::PageState, Option<u32>) -> u8 + Send + Sync,
+        what: impl Fn(pagebuddy_core::page_state::PageState, Option<u32>) -> u8 + Send + Sync,
         hole: u8,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (start, end) = (start.0, end.map_or_else(|| self.machine.end_pfn(), |end| end.0));
+        let last = self.machine.end_pfn();
+        let (start, end) = (start.0, end.map_or(last.max(start.0), |end| end.0));
         let len = end.checked_sub(start).ok_or_else(|| PyValueError::new_err("end is below start"))?;
+        // Zeros beyond memory cost nothing, anything else is written.
+        if hole != 0 && end > last {
+            return Err(PyValueError::new_err(format!("the machine ends at pfn {last:#x}")));
+        }
         let array = uint8_zeros(py, len)?;
         if len == 0 {
             return Ok(array);
@@ -136,7 +141,7 @@ impl PyPageAllocator {
     ///
     /// Args:
     ///     start: First pfn.
-    ///     end: One past the last pfn; by default the machine's ``end_pfn``.
+    ///     end: One past the last pfn; by default, and at most, the machine's ``end_pfn``.
     ///
     /// Returns:
     ///     numpy.ndarray: ``uint8``, shape ``(end - start,)``; 255 for pages that are neither free nor

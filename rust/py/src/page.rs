@@ -4,7 +4,8 @@ use crate::arguments::Count;
 use crate::python::{self, enum_member};
 use crate::zone::{PyZone, migratetype_member};
 use pagebuddy_core::allocator::PageAllocator;
-use pagebuddy_core::inspect::{PageReport, PageState};
+use pagebuddy_core::inspect::PageReport;
+use pagebuddy_core::page_state::PageState;
 use pyo3::prelude::*;
 use std::sync::Arc;
 

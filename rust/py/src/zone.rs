@@ -387,7 +387,9 @@ impl PyZoneTable {
             };
         }
         if let Ok(pair) = key.cast::<PyTuple>() {
-            let (nid, name) = pair.extract::<(i64, String)>()?;
+            let Ok((nid, name)) = pair.extract::<(i64, String)>() else {
+                return Err(PyTypeError::new_err("a zone's key is its node id and its name"));
+            };
             return match u32::try_from(nid).map_err(|_| "no such zone").and_then(|nid| self.find(Some(nid), &name)) {
                 Ok(zone) => Ok(zone.clone()),
                 Err(why) => Err(missing(why)?),

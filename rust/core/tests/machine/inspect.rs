@@ -3,7 +3,7 @@
 use super::{CPU0, alloc, machine};
 use pagebuddy_core::config::Config;
 use pagebuddy_core::gfp::Gfp;
-use pagebuddy_core::inspect::PageState;
+use pagebuddy_core::page_state::PageState;
 use pagebuddy_core::types::Pfn;
 
 #[test]
