@@ -46,7 +46,10 @@ CASES: dict[str, tuple[Case, str]] = {
     "interior half": (lambda m: (order_2_block(m) + 2, 1), "inside an allocated block"),
     "unaligned": (lambda m: (order_2_block(m) + 1, 2), "not aligned"),
     "interior of a compound page": (lambda m: (m.alloc_pages(5, GFP_KERNEL | GFP.COMP) + 17, 0), "inside an allocated"),
-    "poisoned": (lambda m: ((pfn := m.zones[0, "DMA32"].free_list(10, 1)[0]), m.take_page_off_buddy(pfn), (pfn, 0))[2], "off the lists"),
+    "poisoned": (
+        lambda m: ((pfn := m.zones[0, "DMA32"].free_list(10, 1)[0]), m.take_page_off_buddy(pfn), (pfn, 0))[2],
+        "off the lists",
+    ),
     "reserved": (lambda _: (0x1000, 0), "reserved"),
     "reserved, larger": (lambda _: (0x1000, 3), "reserved"),
     "hole": (lambda _: (0, 0), "no page descriptor|reserved"),
