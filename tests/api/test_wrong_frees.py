@@ -104,9 +104,10 @@ def test_what_is_wrong_in_a_bulk_is_said() -> None:
 def test_references_have_a_limit() -> None:
     machine = PageAllocator.simple("64M")
     pfn = machine.alloc_pages()
+    for _ in range((1 << 20) - 2):
+        machine.get_page(pfn)
     with pytest.raises(BadPageError, match="as many references"):
-        for _ in range(1 << 21):
-            machine.get_page(pfn)
+        machine.get_page(pfn)
     assert machine.page(pfn).refcount == (1 << 20) - 1
 
 

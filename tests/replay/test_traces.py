@@ -85,10 +85,10 @@ def test_lost_events_make_the_replay_partial(changed: Callable[..., Path]) -> No
     assert "the tracer lost events" in str(report)
 
 
-@pytest.mark.parametrize(("first", "nr_lines"), [(100, 1), (1000, 50), (2000, 1000)])
-def test_missing_events_are_survived(changed: Callable[..., Path], first: int, nr_lines: int) -> None:
+@pytest.mark.parametrize(("first", "nr_lines", "share"), [(100, 1, 0.9), (1000, 50, 0.9), (2000, 1000, 0.5)])
+def test_missing_events_are_survived(changed: Callable[..., Path], first: int, nr_lines: int, share: float) -> None:
     report = replay(changed(lambda lines: lines[:first] + lines[first + nr_lines :]))
-    assert report.matched > report.ops * 0.9
+    assert report.ops * share < report.matched <= report.ops
 
 
 def test_the_order_of_cpus_within_a_tick_does_not_matter(changed: Callable[..., Path]) -> None:
