@@ -1,148 +1,532 @@
-//! Threads on one machine with real atomics: nothing is handed out twice, nothing is lost, and
-//! everything merges back to the blocks the machine booted with.
-#![cfg(not(any(feature = "loom", feature = "schedules")))]
+//! Real threads on real atomics: whole machines and single zones.
+//!
+//! Built with the feature `schedules`, the zone tests also stop threads at random inside
+//! operations and force zombies. `PAGEBUDDY_SOAK_SECONDS` makes each test run that long.
+
+#![cfg(not(feature = "loom"))]
 
 use pagebuddy_core::allocator::{CpuChoice, PageAllocator};
+use pagebuddy_core::buddy::Buddy;
 use pagebuddy_core::config::Config;
+use pagebuddy_core::free_area::{FreeArea, MergeRule, Side};
+use pagebuddy_core::free_list::{FreeLists, ZoneLists};
 use pagebuddy_core::gfp::Gfp;
+use pagebuddy_core::in_flight::{InFlight, InFlightFlag};
 use pagebuddy_core::layout::Topology;
 use pagebuddy_core::memblock::Memblock;
 use pagebuddy_core::page_alloc::AllocRequest;
+use pagebuddy_core::page_array::{PageArray, PageDesc};
+use pagebuddy_core::pageblock::Pageblocks;
 use pagebuddy_core::pressure::NoHooks;
-use pagebuddy_core::types::MigrateType;
+use pagebuddy_core::types::{MigrateType, NR_MIGRATETYPES, Pfn};
+use pagebuddy_core::word::PageIdx;
+use std::collections::BTreeSet;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
 
-/// A small generator (splitmix64), so that a failure names the seed that brings it back.
-struct Random(u64);
+fn time(short: f64) -> Duration {
+    let soak = std::env::var("PAGEBUDDY_SOAK_SECONDS").ok();
+    Duration::from_secs_f64(soak.map_or(short, |text| text.parse().expect("PAGEBUDDY_SOAK_SECONDS is a number")))
+}
 
-impl Random {
+struct Rng(u64);
+
+impl Rng {
+    fn new(seed: u64) -> Self {
+        Rng((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
     fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % n
+    }
+
+    fn pick<T: Copy>(&mut self, items: &[T]) -> T {
+        items[self.below(items.len() as u64) as usize]
     }
 }
 
-fn machine(nr_cpus: usize) -> PageAllocator {
+/// Who holds which page, seen from outside.
+struct Owners(Vec<AtomicU8>);
+
+impl Owners {
+    fn new(nr_pages: u64) -> Self {
+        Owners((0..nr_pages).map(|_| AtomicU8::new(0)).collect())
+    }
+
+    fn take(&self, first: u64, order: u32) {
+        for page in first..first + (1 << order) {
+            assert_eq!(self.0[page as usize].swap(1, SeqCst), 0, "page {page:#x} was handed out twice");
+        }
+    }
+
+    fn give(&self, first: u64, order: u32) {
+        for page in first..first + (1 << order) {
+            assert_eq!(self.0[page as usize].swap(0, SeqCst), 1, "page {page:#x} was held by nobody");
+        }
+    }
+}
+
+/// A few places where threads leave blocks for others to free.
+struct Exchange(Vec<AtomicU64>);
+
+impl Exchange {
+    fn new() -> Self {
+        Exchange((0..32).map(|_| AtomicU64::new(u64::MAX)).collect())
+    }
+
+    /// Leaves a block and takes what was there.
+    fn swap(&self, rng: &mut Rng, block: Option<(u64, u32)>) -> Option<(u64, u32)> {
+        let value = block.map_or(u64::MAX, |(first, order)| first << 8 | u64::from(order));
+        let other = self.0[rng.below(self.0.len() as u64) as usize].swap(value, SeqCst);
+        (other != u64::MAX).then_some((other >> 8, (other & 0xff) as u32))
+    }
+
+    fn drain(&self) -> impl Iterator<Item = (u64, u32)> {
+        let values = self.0.iter().map(|slot| slot.swap(u64::MAX, SeqCst));
+        values.filter(|value| *value != u64::MAX).map(|value| (value >> 8, (value & 0xff) as u32))
+    }
+}
+
+/// Runs `work(thread, rng)` on threads again and again until the time is over; `check` runs while
+/// all threads stand still, after every round.
+fn rounds(nr_threads: usize, time: Duration, work: impl Fn(usize, &mut Rng) + Sync, mut check: impl FnMut()) {
+    let barrier = Barrier::new(nr_threads + 1);
+    let stop = AtomicBool::new(false);
+    let began = Instant::now();
+    thread::scope(|scope| {
+        for number in 0..nr_threads {
+            let (barrier, stop, work) = (&barrier, &stop, &work);
+            scope.spawn(move || {
+                let mut rng = Rng::new(number as u64);
+                loop {
+                    barrier.wait();
+                    if stop.load(SeqCst) {
+                        return;
+                    }
+                    // A panic elsewhere would leave the others waiting for ever.
+                    let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(number, &mut rng)));
+                    if worked.is_err() {
+                        std::process::abort();
+                    }
+                    barrier.wait();
+                }
+            });
+        }
+        loop {
+            stop.store(began.elapsed() >= time, SeqCst);
+            barrier.wait();
+            if stop.load(SeqCst) {
+                return;
+            }
+            barrier.wait();
+            check();
+        }
+    });
+}
+
+// ---- machines -----------------------------------------------------------------------------------
+
+fn machine(mib: u64, nr_cpus: usize) -> PageAllocator {
     let mut memblock = Memblock::new();
-    memblock.add_node(MIB, 63 * MIB, Some(0), 0).unwrap();
-    PageAllocator::boot_late(&Config::default(), &Topology::single_node(nr_cpus), &mut memblock).unwrap()
+    memblock.add_node(MIB, (mib - 1) * MIB, Some(0), 0).expect("valid memory");
+    PageAllocator::boot_late(&Config::default(), &Topology::single_node(nr_cpus), &mut memblock).expect("it boots")
 }
 
 /// All free blocks, whatever list they are in.
-fn free_blocks(machine: &PageAllocator) -> Vec<(u64, usize)> {
-    let mut blocks = Vec::new();
+fn free_blocks(machine: &PageAllocator) -> BTreeSet<(Pfn, usize)> {
+    let mut blocks = BTreeSet::new();
     for zone in machine.state().zones {
-        for order in 0..11 {
+        for order in 0..=10 {
             for mt in MigrateType::ALL {
                 blocks.extend(zone.free_list(order, mt).iter().map(|pfn| (*pfn, order)));
             }
         }
     }
-    blocks.sort_unstable();
     blocks
 }
 
-/// Who holds each page: 0 nobody, 1 somebody.
-struct Owners(Vec<AtomicU8>);
+fn random_request(rng: &mut Rng) -> AllocRequest {
+    let order = match rng.below(100) {
+        0..60 => 0,
+        60..85 => 1 + rng.below(3) as u32,
+        85..97 => 4 + rng.below(5) as u32,
+        _ => 9 + rng.below(2) as u32,
+    };
+    let gfp = rng.pick(&[
+        Gfp::GFP_KERNEL,
+        Gfp::GFP_KERNEL,
+        Gfp::GFP_HIGHUSER_MOVABLE,
+        Gfp::GFP_HIGHUSER_MOVABLE,
+        Gfp::GFP_ATOMIC,
+        Gfp(Gfp::GFP_KERNEL.0 | Gfp::RECLAIMABLE.0),
+    ]);
+    AllocRequest { gfp, order, nid: 0, nodemask: None }
+}
 
-impl Owners {
-    fn take(&self, pfn: u64, order: u32) {
-        for page in pfn..pfn + (1 << order) {
-            assert_eq!(self.0[page as usize].swap(1, SeqCst), 0, "page {page:#x} was handed out twice");
-        }
-    }
-    fn give(&self, pfn: u64, order: u32) {
-        for page in pfn..pfn + (1 << order) {
-            assert_eq!(self.0[page as usize].swap(0, SeqCst), 1, "page {page:#x} was not held");
-        }
+/// Mostly the cpu a thread runs on, sometimes one that others use, too.
+fn random_cpu(rng: &mut Rng, machine: &PageAllocator) -> CpuChoice {
+    match rng.below(4) {
+        0 => CpuChoice::Fixed(rng.below(machine.nr_cpus() as u64) as usize),
+        _ => CpuChoice::Current,
     }
 }
 
-fn stress(nr_threads: usize, nr_cpus: usize, operations: u64) {
-    let machine = machine(nr_cpus);
-    let before = free_blocks(&machine);
-    let owners = Owners((0..64 * MIB / 4096).map(|_| AtomicU8::new(0)).collect());
-    let start = Barrier::new(nr_threads);
-    std::thread::scope(|scope| {
-        for thread in 0..nr_threads {
-            let (machine, owners, start) = (&machine, &owners, &start);
-            scope.spawn(move || {
-                let mut random = Random(thread as u64 + 1);
-                let mut held: Vec<(u64, u32)> = Vec::new();
-                start.wait();
-                for _ in 0..operations {
-                    let cpu = match random.below(3) {
-                        0 => CpuChoice::Current,
-                        n => CpuChoice::Fixed(n as usize % nr_cpus),
-                    };
-                    if random.below(100) < 52 {
-                        let order = if random.below(2) == 0 { 0 } else { random.below(11) as u32 };
-                        let gfp = [Gfp::GFP_KERNEL, Gfp::GFP_HIGHUSER_MOVABLE, Gfp::GFP_ATOMIC, Gfp(0xcd0)];
-                        let gfp = gfp[random.below(4) as usize];
-                        let request = AllocRequest { gfp, order, nid: 0, nodemask: None };
-                        if let Ok(pfn) = machine.alloc_pages(cpu, request, &NoHooks) {
-                            owners.take(pfn, order);
-                            held.push((pfn, order));
+/// Threads allocate all orders and types, free their own and each other's blocks, and in the end
+/// every block is whole again.
+fn machine_stress(nr_threads: usize, nr_cpus: usize, seconds: f64) {
+    let machine = machine(64, nr_cpus);
+    machine.drain_all(None);
+    let initial = free_blocks(&machine);
+    let owners = Owners::new((64 * MIB) >> 12);
+    let exchange = Exchange::new();
+    let free = |first: u64, order: u32| {
+        owners.give(first, order);
+        machine.free_pages(CpuChoice::Current, first, order).expect("a block that was allocated");
+    };
+    let work = |_: usize, rng: &mut Rng| {
+        let mut held = Vec::new();
+        let nr_ops = 2000 + rng.below(4000);
+        let bias = 30 + rng.below(50);
+        for _ in 0..nr_ops {
+            let share = 64 * 256 / nr_threads as u64;
+            let held_pages: u64 = held.iter().map(|(_, order): &(u64, u32)| 1 << order).sum();
+            if rng.below(100) < bias && held_pages < share {
+                let request = random_request(rng);
+                if let Ok(pfn) = machine.alloc_pages(random_cpu(rng, &machine), request, &NoHooks) {
+                    owners.take(pfn, request.order);
+                    held.push((pfn, request.order));
+                }
+            } else if !held.is_empty() {
+                let block = held.swap_remove(rng.below(held.len() as u64) as usize);
+                if rng.below(3) == 0 {
+                    if let Some((first, order)) = exchange.swap(rng, Some(block)) {
+                        free(first, order);
+                    }
+                } else {
+                    free(block.0, block.1);
+                }
+            }
+        }
+        held.into_iter().for_each(|(first, order)| free(first, order));
+    };
+    let mut nr_rounds = 0;
+    rounds(nr_threads, time(seconds), work, || {
+        exchange.drain().for_each(|(first, order)| free(first, order));
+        machine.drain_all(None);
+        machine.validate().expect("a sound machine");
+        let now = free_blocks(&machine);
+        let (lost, new): (Vec<_>, Vec<_>) = (initial.difference(&now).collect(), now.difference(&initial).collect());
+        assert!(lost.is_empty() && new.is_empty(), "not merged as before: {lost:?} became {new:?}");
+        nr_rounds += 1;
+    });
+    println!("{nr_threads} threads on {nr_cpus} cpus: {nr_rounds} rounds");
+}
+
+#[test]
+fn two_threads_on_a_machine() {
+    machine_stress(2, 2, 2.0);
+}
+
+#[test]
+fn four_threads_on_a_machine() {
+    machine_stress(4, 4, 2.0);
+}
+
+#[test]
+fn sixteen_threads_on_a_machine() {
+    machine_stress(16, 16, 2.0);
+}
+
+/// More threads than cpu slots: some work on the zone without a lease.
+#[test]
+fn eight_threads_on_one_cpu() {
+    machine_stress(8, 1, 2.0);
+}
+
+/// Two threads free the same blocks: of each pair of frees exactly one succeeds.
+#[test]
+fn double_frees_race() {
+    let machine = machine(64, 2);
+    machine.drain_all(None);
+    let initial = free_blocks(&machine);
+    let slots: Vec<_> = (0..64).map(|_| (AtomicU64::new(u64::MAX), AtomicU8::new(0))).collect();
+    let fill = || {
+        for (i, (slot, freed)) in slots.iter().enumerate() {
+            let order = [0, 0, 1, 3, 4, 9][i % 6];
+            let request = AllocRequest { gfp: Gfp::GFP_KERNEL, order, nid: 0, nodemask: None };
+            let pfn = machine.alloc_pages(CpuChoice::Current, request, &NoHooks).expect("an empty machine");
+            slot.store(pfn << 8 | u64::from(order), SeqCst);
+            freed.store(0, SeqCst);
+        }
+    };
+    fill();
+    let work = |_: usize, _: &mut Rng| {
+        for (slot, freed) in &slots {
+            let value = slot.load(SeqCst);
+            if machine.free_pages(CpuChoice::Current, value >> 8, (value & 0xff) as u32).is_ok() {
+                freed.fetch_add(1, SeqCst);
+            }
+        }
+    };
+    rounds(2, time(1.0), work, || {
+        for (slot, freed) in &slots {
+            let pfn = slot.load(SeqCst) >> 8;
+            assert_eq!(freed.load(SeqCst), 1, "block {pfn:#x} was freed so often");
+        }
+        machine.drain_all(None);
+        machine.validate().expect("a sound machine");
+        assert_eq!(free_blocks(&machine), initial);
+        fill();
+    });
+}
+
+/// Isolation, contiguous ranges and hardware poison among allocations: no page is handed out twice
+/// or lost.
+#[test]
+fn isolation_among_allocations() {
+    let machine = machine(64, 4);
+    machine.drain_all(None);
+    let nr_pages: u64 = free_blocks(&machine).iter().map(|(_, order)| 1 << order).sum();
+    let owners = Owners::new((64 * MIB) >> 12);
+    let work = |thread: usize, rng: &mut Rng| {
+        let mut held = Vec::new();
+        for _ in 0..2000 {
+            if thread == 0 && rng.below(8) == 0 {
+                let start = 4096 + rng.below(20) * 512;
+                match rng.below(3) {
+                    0 => {
+                        if machine
+                            .start_isolate_page_range(CpuChoice::Current, start, start + 512, MigrateType::Movable)
+                            .is_ok()
+                        {
+                            let undone = machine.undo_isolate_page_range(
+                                CpuChoice::Current,
+                                start,
+                                start + 512,
+                                MigrateType::Movable,
+                            );
+                            undone.expect("an isolated pageblock");
                         }
-                    } else if !held.is_empty() {
-                        let (pfn, order) = held.swap_remove(random.below(held.len() as u64) as usize);
-                        owners.give(pfn, order);
-                        machine.free_pages(cpu, pfn, order).unwrap();
+                    }
+                    1 => {
+                        let end = start + 1 + rng.below(100);
+                        if machine.alloc_contig_range(CpuChoice::Current, start, end, MigrateType::Movable).is_ok() {
+                            for pfn in start..end {
+                                owners.take(pfn, 0);
+                                held.push((pfn, 0));
+                            }
+                        }
+                    }
+                    _ => {
+                        if machine.take_page_off_buddy(CpuChoice::Current, start) {
+                            owners.take(start, 0);
+                            owners.give(start, 0);
+                            assert!(machine.put_page_back_buddy(CpuChoice::Current, start));
+                        }
                     }
                 }
-                for (pfn, order) in held {
-                    owners.give(pfn, order);
-                    machine.free_pages(CpuChoice::Current, pfn, order).unwrap();
+            } else if rng.below(2) == 0 && held.len() < 200 {
+                let request = random_request(rng);
+                if let Ok(pfn) = machine.alloc_pages(CpuChoice::Current, request, &NoHooks) {
+                    owners.take(pfn, request.order);
+                    held.push((pfn, request.order));
                 }
-            });
+            } else if !held.is_empty() {
+                let (first, order) = held.swap_remove(rng.below(held.len() as u64) as usize);
+                owners.give(first, order);
+                machine.free_pages(CpuChoice::Current, first, order).expect("a block that was allocated");
+            }
         }
+        for (first, order) in held {
+            owners.give(first, order);
+            machine.free_pages(CpuChoice::Current, first, order).expect("a block that was allocated");
+        }
+    };
+    rounds(4, time(2.0), work, || {
+        machine.drain_all(None);
+        machine.validate().expect("a sound machine");
+        let free: u64 = free_blocks(&machine).iter().map(|(_, order)| 1 << order).sum();
+        assert_eq!(free, nr_pages, "free pages");
+        assert!(machine.state().zones.iter().all(|zone| zone.nr_isolate_pageblock == 0));
     });
-    machine.drain_all(None);
-    machine.validate().unwrap();
-    assert_eq!(free_blocks(&machine), before, "everything merged back");
 }
 
-/// Operations per thread: a few seconds, or as many as PAGEBUDDY_SOAK_SECONDS suggests.
-fn operations() -> u64 {
-    let seconds = std::env::var("PAGEBUDDY_SOAK_SECONDS").ok().and_then(|text| text.parse::<u64>().ok());
-    seconds.map_or(300_000, |seconds| seconds * 300_000)
+// ---- single zones -------------------------------------------------------------------------------
+
+/// A zone without anything above the buddy.
+struct Zone {
+    pages: Vec<PageDesc>,
+    lists: ZoneLists,
+    types: Vec<pagebuddy_core::sync::AtomicU8>,
+    nr_isolated: pagebuddy_core::sync::AtomicU32,
+    flags: Vec<InFlightFlag>,
 }
 
-#[test]
-fn four_threads_on_two_cpus() {
-    stress(4, 2, operations());
-}
+const TOP: u32 = 10;
+const PAGEBLOCK_ORDER: u32 = 9;
 
-#[test]
-fn sixteen_threads_on_four_cpus() {
-    stress(16, 4, operations() / 8);
-}
-
-#[test]
-fn two_threads_that_share_one_cpu() {
-    stress(2, 1, operations());
-}
-
-#[test]
-fn of_two_frees_of_one_block_exactly_one_succeeds() {
-    let machine = machine(2);
-    for round in 0..20_000u32 {
-        let order = [0, 3, 4, 9][round as usize % 4];
-        let request = AllocRequest { gfp: Gfp::GFP_KERNEL, order, nid: 0, nodemask: None };
-        let pfn = machine.alloc_pages(CpuChoice::Current, request, &NoHooks).unwrap();
-        let free = |cpu| machine.free_pages(CpuChoice::Fixed(cpu), pfn, order).is_ok();
-        let (first, second) = std::thread::scope(|scope| {
-            let other = scope.spawn(|| free(1));
-            (free(0), other.join().unwrap())
-        });
-        assert!(first ^ second, "round {round}: {first} and {second}");
+impl Zone {
+    /// All free, pageblocks of two types.
+    fn new(nr_blocks: u32, nr_threads: usize) -> Self {
+        let nr_pages = nr_blocks << TOP;
+        let types = (0..nr_pages >> PAGEBLOCK_ORDER).map(|block| u8::from(block / 2 % 3 == 0));
+        let zone = Zone {
+            pages: (0..nr_pages).map(|_| PageDesc::new()).collect(),
+            lists: ZoneLists::new(),
+            types: types.map(pagebuddy_core::sync::AtomicU8::new).collect(),
+            nr_isolated: pagebuddy_core::sync::AtomicU32::new(0),
+            flags: (0..=nr_threads).map(|_| InFlightFlag::new()).collect(),
+        };
+        let buddy = zone.buddy(0);
+        for block in 0..nr_blocks {
+            let x = block << TOP;
+            buddy.put(x, TOP, buddy.blocks().get(x).index(), Side::Back);
+        }
+        zone
     }
-    machine.drain_all(None);
-    machine.validate().unwrap();
+
+    fn buddy(&self, thread: usize) -> Buddy<'_> {
+        let lists = FreeLists { lists: &self.lists, pages: PageArray::new(&self.pages) };
+        let blocks = Pageblocks::new(&self.types, PAGEBLOCK_ORDER);
+        let rule = MergeRule { top: TOP, blocks, nr_isolated: &self.nr_isolated, has_isolation: true };
+        // The last thread has no cpu slot.
+        let own = (thread + 2 < self.flags.len()).then(|| &self.flags[thread]);
+        Buddy { area: FreeArea { lists, rule, in_flight: InFlight { own, all: &self.flags } } }
+    }
+
+    fn free_blocks(&self) -> Vec<(PageIdx, u32)> {
+        let mut blocks = Vec::new();
+        for order in 0..=TOP {
+            for mt in 0..NR_MIGRATETYPES {
+                self.buddy(0).area.lists.for_each(order, mt, |x| {
+                    blocks.push((x, order));
+                    true
+                });
+            }
+        }
+        blocks.sort_unstable();
+        blocks
+    }
+}
+
+/// Stops the calling thread at random before its accesses, and forces zombies.
+#[cfg(feature = "schedules")]
+fn disturb(seed: u64) {
+    use pagebuddy_core::sync::scheduled::{Hooks, set_hooks};
+    use std::cell::Cell;
+    thread_local! {
+        static STATE: Cell<u64> = const { Cell::new(1) };
+    }
+    fn below(n: u64) -> u64 {
+        let mut rng = Rng(STATE.get());
+        let result = rng.below(n);
+        STATE.set(rng.0);
+        result
+    }
+    fn pause(_: usize, _: bool) {
+        match below(20_000) {
+            0 => thread::sleep(Duration::from_micros(below(200))),
+            1..100 => thread::yield_now(),
+            100..500 => (0..below(200)).for_each(|_| std::hint::spin_loop()),
+            _ => {}
+        }
+    }
+    STATE.set(Rng::new(seed).0);
+    set_hooks(Hooks { before: Some(pause), zombie: Some(|| below(4) == 0), ..Hooks::default() });
+}
+
+#[cfg(not(feature = "schedules"))]
+fn disturb(_: u64) {}
+
+fn zone_stress(nr_threads: usize, seconds: f64) {
+    const NR_BLOCKS: u32 = 8;
+    let zone = Zone::new(NR_BLOCKS, nr_threads);
+    let owners = Owners::new(u64::from(NR_BLOCKS << TOP));
+    let exchange = Exchange::new();
+    let nr_failures = AtomicU64::new(0);
+    let work = |thread: usize, rng: &mut Rng| {
+        disturb(rng.below(1 << 30));
+        let buddy = zone.buddy(thread);
+        let free = |first: u64, order: u32, side: Side| {
+            owners.give(first, order);
+            let x = first as PageIdx;
+            buddy.put(x, order, buddy.blocks().get(x).index(), side);
+        };
+        let share = u64::from(NR_BLOCKS << TOP) / nr_threads as u64;
+        let mut held: Vec<(u64, u32)> = Vec::new();
+        for _ in 0..3000 {
+            let mt = rng.below(2) as usize;
+            let order = if rng.below(3) > 0 { 0 } else { rng.below(u64::from(TOP) + 1) as u32 };
+            let held_pages: u64 = held.iter().map(|(_, order)| 1 << order).sum();
+            match rng.below(100) {
+                0..2 => {
+                    let block = rng.below(zone.types.len() as u64) as PageIdx;
+                    let first = block << PAGEBLOCK_ORDER;
+                    buddy.blocks().set(first, MigrateType::ALL[mt]);
+                    buddy.move_free_blocks(first, first + (1 << PAGEBLOCK_ORDER) - 1, mt);
+                }
+                2..5 => {
+                    let x = (rng.below(u64::from(NR_BLOCKS << TOP)) as PageIdx) >> order << order;
+                    if buddy.announced(|| buddy.area.take(x, order)).is_some() {
+                        owners.take(x.into(), order);
+                        held.push((x.into(), order));
+                    }
+                }
+                5..52 if held_pages + (1 << order) <= share => match buddy.take_smallest(order, mt) {
+                    Some(x) => {
+                        owners.take(x.into(), order);
+                        held.push((x.into(), order));
+                    }
+                    None => {
+                        nr_failures.fetch_add(1, SeqCst);
+                    }
+                },
+                _ if !held.is_empty() => {
+                    let block = held.swap_remove(rng.below(held.len() as u64) as usize);
+                    let side = if rng.below(8) == 0 { Side::Back } else { Side::Likely };
+                    match rng.below(3) {
+                        0 => exchange.swap(rng, Some(block)).into_iter().for_each(|(x, order)| free(x, order, side)),
+                        _ => free(block.0, block.1, side),
+                    }
+                }
+                _ => {}
+            }
+        }
+        held.into_iter().for_each(|(x, order)| free(x, order, Side::Likely));
+    };
+    let whole: Vec<_> = (0..NR_BLOCKS).map(|block| (block << TOP, TOP)).collect();
+    let mut nr_rounds = 0;
+    rounds(nr_threads, time(seconds), work, || {
+        let buddy = zone.buddy(0);
+        for (first, order) in exchange.drain() {
+            owners.give(first, order);
+            let x = first as PageIdx;
+            buddy.put(x, order, buddy.blocks().get(x).index(), Side::Likely);
+        }
+        assert_eq!(zone.free_blocks(), whole, "everything was freed");
+        nr_rounds += 1;
+    });
+    println!("{nr_threads} threads on a zone: {nr_rounds} rounds, {} failures", nr_failures.load(SeqCst));
+}
+
+#[test]
+fn two_threads_on_a_zone() {
+    zone_stress(2, 2.0);
+}
+
+#[test]
+fn four_threads_on_a_zone() {
+    zone_stress(4, 2.0);
+}
+
+#[test]
+fn sixteen_threads_on_a_zone() {
+    zone_stress(16, 2.0);
 }
