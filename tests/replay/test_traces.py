@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import itertools
 import re
 import shutil
 from collections.abc import Callable
@@ -58,7 +57,8 @@ def test_a_workload_is_named_by_its_folder_or_its_files(name: str, capsys: pytes
 def test_a_wrong_page_is_found_and_does_not_spoil_the_rest(changed: Callable[..., Path]) -> None:
     def exchange_pages(lines: list[str]) -> list[str]:
         # Two pages that one allocation after the other takes from the same list.
-        for at, (line, after) in enumerate(itertools.pairwise(lines), 300):
+        for at in range(300, len(lines) - 1):
+            line, after = lines[at : at + 2]
             pages = [re.search(r"mm_page_alloc: .*pfn=(0x\w+) order=0 migratetype=1", text) for text in (line, after)]
             if pages[0] and pages[1]:
                 first, second = pages[0][1], pages[1][1]
