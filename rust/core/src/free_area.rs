@@ -207,6 +207,12 @@ impl FreeArea<'_> {
 
     // ---- taking blocks out ------------------------------------------------------------------
 
+    /// The front block of exactly this order and migratetype, which others may take at any moment.
+    pub fn front(self, order: u32, mt: usize) -> Option<PageIdx> {
+        let register = self.register(mt);
+        if register.has(order) { Some(register.element(order)) } else { self.lists.first(order, mt) }
+    }
+
     /// Takes the front block of exactly this order and migratetype.
     #[inline]
     pub fn take_front(self, order: u32, mt: usize) -> Option<PageIdx> {

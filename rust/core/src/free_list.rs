@@ -451,6 +451,26 @@ impl<'a> FreeLists<'a> {
         }
     }
 
+    /// The first block of list (order, mt). What others left unfinished at the front is finished
+    /// first, so that a caller who tries again until it gets the block waits for nobody.
+    pub fn first(self, order: u32, mt: usize) -> Option<PageIdx> {
+        let list = self.list(order, mt);
+        loop {
+            let head = list.head();
+            if head.is_empty() {
+                return None;
+            }
+            let word = self.word(head.first());
+            if word.is_free_in(order, mt) {
+                return Some(head.first());
+            }
+            if planted(Bug::FirstWithoutHelp) {
+                return (!word.is_frozen()).then_some(head.first());
+            }
+            self.help_top(list, head, word);
+        }
+    }
+
     /// The top of a list is not FREE: finish what its owner did not.
     #[cold]
     #[inline(never)]

@@ -109,12 +109,7 @@ impl Zone<'_> {
     }
 
     fn first_block(self, order: u32, mt: MigrateType) -> Option<PageIdx> {
-        let mut first = None;
-        self.view().area.lists.for_each(order, mt.index(), |x| {
-            first = Some(x);
-            false
-        });
-        first
+        self.view().area.front(order, mt.index())
     }
 
     /// `find_suitable_fallback` without `only_stealable`.

@@ -116,13 +116,15 @@ pub enum Bug {
     ResolveUnproved = 26,
     /// A claim that lost a race takes whatever order the block has now.
     ClaimAnyOrder = 27,
+    /// Who looks for the first block of a list finishes nothing that others left there.
+    FirstWithoutHelp = 28,
     /// A spill or move takes any pair for one that isolation keeps apart.
-    EveryPairIsKept = 28,
+    EveryPairIsKept = 29,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 28] = [
+    pub const ALL: [Bug; 29] = [
         Bug::NoPend,
         Bug::NoRecheck,
         Bug::NoRecheckAfterSpill,
@@ -150,6 +152,7 @@ impl Bug {
         Bug::NoHelpForRemoval,
         Bug::ResolveUnproved,
         Bug::ClaimAnyOrder,
+        Bug::FirstWithoutHelp,
         Bug::EveryPairIsKept,
     ];
 }

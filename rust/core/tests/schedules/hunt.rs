@@ -58,7 +58,8 @@ pub enum Budget {
 }
 
 impl Budget {
-    fn is_spent(self, began: Instant, schedules: u64) -> bool {
+    /// Is it?
+    pub fn is_spent(self, began: Instant, schedules: u64) -> bool {
         match self {
             Budget::Time(time) => schedules % 64 == 0 && began.elapsed() >= time,
             Budget::Schedules(most) => schedules >= most,

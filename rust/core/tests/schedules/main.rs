@@ -7,17 +7,20 @@
 //!
 //! `PAGEBUDDY_SOAK_SECONDS` makes every search one level deeper and lets each test run that long.
 
+mod crew;
 mod explore;
 mod fiber;
 mod hunt;
 mod inspect;
 mod ledger;
+mod machine;
 mod program;
 mod scenarios;
 mod strategy;
 mod world;
 
-use explore::{Explorer, Script};
+use crew::Script;
+use explore::Explorer;
 use hunt::{Budget, Found, Tally, search, search_random};
 use pagebuddy_core::sync::Bug;
 use scenarios::{SCENARIOS, random_case, scenario};
@@ -87,6 +90,21 @@ fn random_schedules() {
         }
     }
     println!("random: {tally}");
+}
+
+/// Random switching and PCT on a whole machine.
+#[test]
+fn machine_schedules() {
+    let group = std::env::var("PAGEBUDDY_MACHINE_GROUP").ok();
+    let (first_group, budget) = match (group, soak()) {
+        (Some(group), _) => (group.parse().expect("a number"), Budget::Schedules(1)),
+        (None, None) => (0, Budget::Schedules(2_000)),
+        (None, Some(seconds)) => (std::process::id().into(), Budget::Time(Duration::from_secs_f64(seconds))),
+    };
+    match machine::search(first_group, budget) {
+        Ok(tally) => println!("machine: {tally:?}"),
+        Err(what) => panic!("{what}"),
+    }
 }
 
 /// Every planted bug is found; what finds it is printed.

@@ -26,6 +26,8 @@ pub enum Op {
     Take(PageIdx, u32),
     /// Take the front block of exactly this order.
     TakeFront(u32, usize),
+    /// Move the front block of an order from one list type to another, if there is one.
+    Steal(u32, usize, usize),
 }
 
 impl World {
@@ -77,6 +79,15 @@ impl World {
                 self.begin(fiber, 1 << order);
                 if buddy.area.take(x, order).is_some() {
                     self.receive(fiber, x, order);
+                }
+                self.end(fiber);
+            }
+            Op::Steal(order, from, to) => {
+                self.begin(fiber, 0);
+                while buddy.area.has(order, from) {
+                    if buddy.area.front(order, from).is_some_and(|x| buddy.move_to_back(x, order, to)) {
+                        break;
+                    }
                 }
                 self.end(fiber);
             }

@@ -1,7 +1,7 @@
 //! Small cases for exhaustive search, each around one race.
 
 use crate::explore::Case;
-use crate::program::Op::{self, Alloc, Bulk, Free, FreeAll, FreeBack, Move, MoveBlock, Take, TakeFront};
+use crate::program::Op::{self, Alloc, Bulk, Free, FreeAll, FreeBack, Move, MoveBlock, Steal, Take, TakeFront};
 use crate::strategy::{Bounds, Rng};
 use crate::world::{AT_HEAD, Hint, World};
 use pagebuddy_core::buddy::Buddy;
@@ -179,6 +179,9 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "take_register_element", build: |w| with(w, 8, &[&[Take(2, 1)], &[A], &[F]], |s| s.alloc(2, 0)) },
     Scenario { name: "take_from_the_middle", build: |w| pages(w, 8, &[&[], &[], &[2]], &[1, 3, 5], &[&[Take(3, 0)], &[A, A], &[F]]) },
     Scenario { name: "take_front_and_merge", build: |w| pages(w, 8, &[&[], &[2], &[]], &[1, 3, 5], &[&[TakeFront(0, 0)], &[F], &[TakeFront(0, 0), F]]) },
+    Scenario { name: "steal_pop_push", build: |w| pages(w, 8, &[&[], &[], &[5]], &[1, 3], &[&[Steal(0, 0, 1)], &[A], &[F]]) },
+    Scenario { name: "two_steals_and_free", build: |w| pages(w, 8, &[&[], &[], &[2]], &[1, 3], &[&[Steal(0, 0, 1)], &[Steal(0, 0, 1)], &[F]]) },
+    Scenario { name: "steal_register_element", build: |w| with(w, 8, &[&[Steal(1, 0, 1)], &[A], &[F]], |s| s.alloc(2, 0)) },
     Scenario { name: "move_block_free_alloc", build: |w| build(w, 8, (2, &[0, 1]), &[&[MoveBlock(0, 1)], &[F], &[A]], |s| {
         (0..8).for_each(|_| s.reserve(0));
         s.hand_over(0, 0, 1);
@@ -261,6 +264,7 @@ fn random_op(rng: &mut Rng, nr_pages: PageIdx, nr_types: u64) -> Op {
         6 => MoveBlock(block, mt),
         7 => Take(block, order),
         8 => TakeFront(order, mt),
+        9 if rng.one_in(2) => Steal(order, mt, 1 - mt),
         9 => FreeAll,
         10 => FreeBack(rng.below(8) as usize),
         _ => Free(rng.below(8) as usize),

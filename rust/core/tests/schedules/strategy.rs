@@ -1,6 +1,6 @@
 //! Strategies: random switching, PCT, exhaustive search, and repeating a script.
 
-use crate::explore::{Decision, Script, Sight, Strategy};
+use crate::crew::{Decision, Script, Sight, Strategy};
 use crate::fiber::Stop;
 use crate::ledger::MAX_FIBERS;
 use std::fmt;

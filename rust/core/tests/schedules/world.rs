@@ -1,5 +1,6 @@
 //! One small zone, and what the harness knows about it.
 
+use crate::crew::Stage;
 use crate::fiber::{self, Stop};
 use crate::ledger::{Ledger, MAX_FIBERS};
 use crate::program::Op;
@@ -308,11 +309,6 @@ impl World {
 
     // ---- accesses ---------------------------------------------------------------------------
 
-    /// Accesses a fiber has begun.
-    pub fn nr_accesses(&self, fiber: u8) -> u32 {
-        self.nr_accesses[fiber as usize].get()
-    }
-
     /// Forgets which words fibers share.
     pub fn forget_conflicts(&self) {
         let mut map = self.conflicts.borrow_mut();
@@ -323,11 +319,6 @@ impl World {
     /// Did more words turn out to be shared since the last call?
     pub fn conflicts_grew(&self) -> bool {
         std::mem::take(&mut self.conflicts.borrow_mut().grown)
-    }
-
-    /// Can the access to this address influence other fibers, or be influenced by them?
-    pub fn is_conflict(&self, address: usize) -> bool {
-        ConflictMap::is_conflict(self.conflicts.borrow().slots[self.slot(address)])
     }
 
     fn offset<T>(items: &[T], address: usize) -> Option<usize> {
@@ -471,6 +462,20 @@ impl World {
             (true, true) => format!("  {place:?} stays {}", describe(old)),
             (true, false) => format!("  {place:?} {} => {}", describe(old), describe(new)),
         });
+    }
+}
+
+impl Stage for World {
+    fn set_running(&self, fiber: u8) {
+        self.running.set(fiber);
+    }
+
+    fn nr_accesses(&self, fiber: u8) -> u32 {
+        self.nr_accesses[fiber as usize].get()
+    }
+
+    fn is_conflict(&self, address: usize) -> bool {
+        ConflictMap::is_conflict(self.conflicts.borrow().slots[self.slot(address)])
     }
 }
 
