@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 const MIB: u64 = 1 << 20;
-const NR_PAGES: Pfn = 8 * MIB >> 12;
+const NR_PAGES: Pfn = (8 * MIB) >> 12;
 const NR_CPUS: usize = 2;
 
 /// Schedules on one copy of the machine; the next group gets a fresh copy.
