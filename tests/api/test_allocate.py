@@ -118,6 +118,38 @@ def test_a_held_block_frees_all_but_its_first_page(machine: PageAllocator) -> No
     machine.validate()
 
 
+def test_any_page_of_a_compound_block_stands_for_its_head(machine: PageAllocator) -> None:
+    for order in (1, 3, 10):
+        head = machine.alloc_pages(order, GFP_KERNEL | GFP.COMP, cpu=0)
+        tails = [head + 1, head + (1 << order) // 2, head + (1 << order) - 1]
+        for tail in tails:
+            machine.get_page(tail)
+        assert machine.page(head).refcount == 4
+        with pytest.raises(BadPageError):
+            machine.free_pages(tails[0])
+        for pfn in (head, *tails[:2]):
+            machine.put_page(pfn, cpu=0)
+        assert machine.page(head).state == PageState.ALLOCATED
+        machine.put_page(tails[2], cpu=0)
+        for pfn in (head, *tails):
+            assert machine.page(pfn).state in (PageState.PCP, PageState.BUDDY)
+            for use in (machine.get_page, machine.put_page):
+                with pytest.raises(BadPageError, match="already free"):
+                    use(pfn)
+    machine.drain()
+    machine.validate()
+
+
+def test_pages_inside_other_blocks_have_no_references(machine: PageAllocator) -> None:
+    pfn = machine.alloc_pages(3, cpu=0)
+    for inside in (pfn + 1, pfn + 4, pfn + 7):
+        for use in (machine.get_page, machine.put_page):
+            with pytest.raises(BadPageError, match="inside an allocated block"):
+                use(inside)
+    assert machine.page(pfn).refcount == 1
+    machine.free_pages(pfn, 3)
+
+
 def test_split_pages_are_freed_one_by_one(machine: PageAllocator) -> None:
     pfn = machine.alloc_pages(2, cpu=0)
     machine.split_page(pfn, 2)

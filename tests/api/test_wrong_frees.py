@@ -109,6 +109,14 @@ def test_references_have_a_limit() -> None:
     with pytest.raises(BadPageError, match="as many references"):
         machine.get_page(pfn)
     assert machine.page(pfn).refcount == (1 << 20) - 1
+    head = machine.alloc_pages(4, GFP_KERNEL | GFP.COMP)
+    for i in range((1 << 20) - 2):
+        machine.get_page(head + i % 16)
+    for i in range(16):
+        with pytest.raises(BadPageError, match="as many references") as bad:
+            machine.get_page(head + i)
+        assert bad.value.pfn == head + i
+    assert machine.page(head).refcount == (1 << 20) - 1
 
 
 def test_compound_blocks_are_not_split() -> None:

@@ -227,13 +227,22 @@ class PageAllocatorModel:
             for piece in range(order - 1, -1, -1):
                 self.free_the_page(cpu, pfn + (1 << piece), piece)
 
+    def compound_head(self, pfn: int) -> int:
+        """The head of the compound block that a page belongs to, or the page itself."""
+        for order in range(1, self.config.max_order):
+            head = pfn & -(1 << order)
+            if self.compound.get(head, 0) >= order:
+                return head
+        return pfn
+
     def get_page(self, pfn: int) -> None:
-        self.refcount[pfn] += 1
+        self.refcount[self.compound_head(pfn)] += 1
 
     def put_page(self, cpu: int, pfn: int) -> None:
         """The last reference frees a compound block whole, of any other block only this page."""
-        if self.put_page_testzero(pfn):
-            self.free_the_page(cpu, pfn, self.compound.get(pfn, 0))
+        head = self.compound_head(pfn)
+        if self.put_page_testzero(head):
+            self.free_the_page(cpu, head, self.compound.get(head, 0))
 
     def split_page(self, pfn: int, order: int) -> None:
         """spec 13.2"""

@@ -322,6 +322,13 @@ def test_extra_reference() -> None:  # spec 13.5
     assert take_events(model, "mm_page_free") == []
     model.put_page(0, head)
     assert take_events(model, "mm_page_free") == [(head, 3)]
+    pair = model.alloc_pages(0, GFP_COMP, 1, 0)
+    assert pair is not None
+    model.get_page(pair + 1)  # acts on the head
+    assert model.refcount[pair] == 2
+    model.put_page(0, pair)
+    model.put_page(0, pair + 1)
+    assert take_events(model, "mm_page_free") == [(pair, 1)]
 
 
 def test_second_page_of_a_compound_pair_counts_as_movable() -> None:  # spec 05.5

@@ -30,6 +30,22 @@ impl Zone<'_> {
         self.view().info(x)
     }
 
+    /// The page that counts the references to a page, and its info word (`compound_head`): the page
+    /// itself if it is the first one of an allocated block, or the head of a compound block that it
+    /// is a tail of.
+    fn compound_head(self, x: PageIdx) -> Option<(PageIdx, PageInfo)> {
+        let own = self.load_info(x);
+        if own.is_allocated() {
+            return Some((x, own));
+        }
+        // The head's word alone says how far its block reaches.
+        (1..self.config.max_order).find_map(|order| {
+            let head = x & !((1 << order) - 1);
+            let info = self.load_info(head);
+            (info.is_compound() && info.order() >= order).then_some((head, info))
+        })
+    }
+
     /// ORDERING(P8): AcqRel, what the last user wrote happens before the next one's use.
     #[inline(always)]
     pub(crate) fn replace_info(self, x: PageIdx, old: PageInfo, new: PageInfo) -> bool {
@@ -174,50 +190,46 @@ impl PageAllocator {
         if zone.free_pages(&cpu, x, order) { Ok(()) } else { Err(self.bad_page(pfn, Some(order))) }
     }
 
-    /// Takes one more reference of an allocated block's first page (`get_page`).
-    pub fn get_page(&self, pfn: Pfn) -> Result<(), BadPage> {
+    /// Changes the reference count of the block that a page stands for, see [`Zone::compound_head`];
+    /// what its info word is now.
+    fn change_references(
+        &self,
+        pfn: Pfn,
+        change: impl Fn(PageInfo) -> Result<PageInfo, BadPageReason>,
+    ) -> Result<PageInfo, BadPage> {
         let (zone, x) = self.locate(pfn)?;
         loop {
-            let info = zone.load_info(x);
-            if !info.is_allocated() {
-                return Err(self.bad_page(pfn, None));
-            }
-            if info.refcount() >= MAX_REFCOUNT {
-                return Err(BadPage { pfn, reason: BadPageReason::TooManyReferences });
-            }
-            if zone.replace_info(x, info, info.with_refcount(info.refcount() + 1)) {
-                return Ok(());
+            let Some((head, info)) = zone.compound_head(x) else { return Err(self.bad_page(pfn, None)) };
+            let new = change(info).map_err(|reason| BadPage { pfn, reason })?;
+            if zone.replace_info(head, info, new) {
+                return Ok(new);
             }
         }
+    }
+
+    /// Takes one more reference of an allocated block: by its first page, or if it is compound by any
+    /// (`get_page`).
+    pub fn get_page(&self, pfn: Pfn) -> Result<(), BadPage> {
+        let one_more = |info: PageInfo| match info.refcount() {
+            MAX_REFCOUNT => Err(BadPageReason::TooManyReferences),
+            refcount => Ok(info.with_refcount(refcount + 1)),
+        };
+        self.change_references(pfn, one_more).map(|_| ())
     }
 
     /// Gives up `n` references without freeing anything; how many remain. Fewer than `n` are an
     /// error that changes nothing.
     pub(crate) fn put_references(&self, pfn: Pfn, n: u32) -> Result<u32, BadPage> {
-        let (zone, x) = self.locate(pfn)?;
-        loop {
-            let info = zone.load_info(x);
-            let Some(rest) = info.refcount().checked_sub(n).filter(|_| info.is_allocated()) else {
-                return Err(self.bad_page(pfn, None));
-            };
-            if zone.replace_info(x, info, info.with_refcount(rest)) {
-                return Ok(rest);
-            }
-        }
+        let fewer = |info: PageInfo| match info.refcount().checked_sub(n) {
+            Some(rest) => Ok(info.with_refcount(rest)),
+            None => Err(BadPageReason::AlreadyFree),
+        };
+        self.change_references(pfn, fewer).map(PageInfo::refcount)
     }
 
     /// Overwrites the reference count of an allocated block that only the caller knows.
     pub(crate) fn set_references(&self, pfn: Pfn, n: u32) -> Result<(), BadPage> {
-        let (zone, x) = self.locate(pfn)?;
-        loop {
-            let info = zone.load_info(x);
-            if !info.is_allocated() {
-                return Err(self.bad_page(pfn, None));
-            }
-            if zone.replace_info(x, info, info.with_refcount(n)) {
-                return Ok(());
-            }
-        }
+        self.change_references(pfn, |info| Ok(info.with_refcount(n))).map(|_| ())
     }
 
     /// Did the block come from the reserves?
@@ -225,24 +237,21 @@ impl PageAllocator {
         self.locate(pfn).is_ok_and(|(zone, x)| zone.load_info(x).is_pfmemalloc())
     }
 
-    /// Gives up one reference of an allocated block's first page (`put_page`): a compound block is
-    /// freed whole, of any other only the first page.
+    /// Gives up one reference of an allocated block, named as for [`Self::get_page`] (`put_page`): a
+    /// compound block is freed whole, of any other only the first page.
     pub fn put_page(&self, cpu: CpuChoice, pfn: Pfn) -> Result<(), BadPage> {
         let (zone, x) = self.locate(pfn)?;
         let cpu = self.enter(cpu);
         loop {
-            let info = zone.load_info(x);
-            if !info.is_allocated() {
-                return Err(self.bad_page(pfn, None));
-            }
+            let Some((head, info)) = zone.compound_head(x) else { return Err(self.bad_page(pfn, None)) };
             if info.refcount() > 1 {
-                if zone.replace_info(x, info, info.with_refcount(info.refcount() - 1)) {
+                if zone.replace_info(head, info, info.with_refcount(info.refcount() - 1)) {
                     return Ok(());
                 }
                 continue;
             }
             let order = if info.is_compound() { info.order() } else { 0 };
-            if zone.free_the_page(&cpu, x, order, |new| zone.replace_info(x, info, new)) {
+            if zone.free_the_page(&cpu, head, order, |new| zone.replace_info(head, info, new)) {
                 return Ok(());
             }
         }

@@ -537,20 +537,35 @@ impl PyPageAllocator {
         self.machine.split_page(pfn.0, order.0).map_err(bad_page)
     }
 
-    /// Take one more reference of an allocated block's first page.
+    /// Take one more reference of an allocated block.
+    ///
+    /// Args:
+    ///     pfn: Its first page, or any page of a compound block.
     ///
     /// Raises:
-    ///     BadPageError: There is no such block.
+    ///     BadPageError: There is no such block, or it has as many references as can be counted.
     ///
     /// Source: include/linux/mm.h, ``get_page``.
+    ///
+    /// Example:
+    ///     >>> from pagebuddy import GFP, GFP_KERNEL, PageAllocator
+    ///     >>> machine = PageAllocator.simple("64M")
+    ///     >>> head = machine.alloc_pages(2, GFP_KERNEL | GFP.COMP)
+    ///     >>> machine.get_page(head + 3)
+    ///     >>> machine.page(head).refcount
+    ///     2
     fn get_page(&self, pfn: PfnArg) -> PyResult<()> {
         self.machine.get_page(pfn.0).map_err(bad_page)
     }
 
-    /// Give up one reference of an allocated block's first page.
+    /// Give up one reference of an allocated block.
     ///
     /// If it was the last one, a compound block is freed whole; of any other block only the first
     /// page is freed, and the others are lost, as in the kernel.
+    ///
+    /// Args:
+    ///     pfn: The block's first page, or any page of a compound block.
+    ///     cpu: The cpu whose lists are used.
     ///
     /// Raises:
     ///     BadPageError: There is no such block.

@@ -1,7 +1,8 @@
 //! What the machine says about its pages.
 
-use super::{CPU0, alloc, machine};
+use super::{CPU0, alloc, machine, nr_free};
 use pagebuddy_core::config::Config;
+use pagebuddy_core::error::{BadPage, BadPageReason};
 use pagebuddy_core::gfp::Gfp;
 use pagebuddy_core::page_state::PageState;
 use pagebuddy_core::types::Pfn;
@@ -49,6 +50,33 @@ fn what_put_page_leaves_behind_is_used() {
     machine.put_page(CPU0, plain).unwrap();
     let states: Vec<PageState> = (plain..plain + 4).map(|pfn| machine.page_report(pfn).state).collect();
     assert_eq!(states, [PageState::Pcp, PageState::Used, PageState::Used, PageState::Used]);
+}
+
+#[test]
+fn tails_of_compound_blocks_stand_for_their_heads() {
+    let machine = machine(&Config::default(), 64);
+    let before = nr_free(&machine);
+    for order in [1, 3, 4, 10] {
+        let head = alloc(&machine, Gfp::GFP_KERNEL | Gfp::COMP, order).unwrap();
+        let last = head + (1 << order) - 1;
+        machine.get_page(last).unwrap();
+        assert_eq!(machine.page_report(head).refcount, 2);
+        machine.put_page(CPU0, head + (1 << order) / 2).unwrap();
+        assert_eq!(machine.page_report(last).block, Some((head, order)));
+        machine.put_page(CPU0, last).unwrap();
+        assert_eq!(nr_free(&machine), before);
+        for pfn in [head, last] {
+            let bad = BadPage { pfn, reason: BadPageReason::AlreadyFree };
+            assert_eq!((machine.get_page(pfn), machine.put_page(CPU0, pfn)), (Err(bad), Err(bad)));
+        }
+    }
+    let plain = alloc(&machine, Gfp::GFP_KERNEL, 4).unwrap();
+    for pfn in plain + 1..plain + 16 {
+        let bad = BadPage { pfn, reason: BadPageReason::InteriorOfBlock };
+        assert_eq!((machine.get_page(pfn), machine.put_page(CPU0, pfn)), (Err(bad), Err(bad)));
+    }
+    machine.free_pages(CPU0, plain, 4).unwrap();
+    machine.validate().unwrap();
 }
 
 #[test]
