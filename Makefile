@@ -57,6 +57,7 @@ lint: ## Formatting, clippy, ruff, mypy, stubs, layers and orderings.
 	$(VENV_PYTHON) -m tools.check_orderings
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked -p pagebuddy-core --features schedules --all-targets -- -D warnings
+	cargo clippy --locked -p pagebuddy-core --features loom --lib --test loom -- -D warnings
 	$(CARGO_DOC)
 	$(ENVIRONMENT) --wheel cli test lint
 	$(VENV_PYTHON) -m mypy.stubtest pagebuddy

@@ -40,6 +40,7 @@ impl PageAllocator {
             }
         }
         allocator.free_all(config, layout.max_low_pfn, memblock)?;
+        allocator.segment.header.publish();
         Ok(allocator)
     }
 

@@ -5,7 +5,7 @@
 use crate::free_area::{FreeArea, Side};
 use crate::page_array::PageArray;
 use crate::pageblock::Pageblocks;
-use crate::sync::{Bug, Relaxed, planted, yield_now};
+use crate::sync::{AcqRel, Bug, Relaxed, planted, yield_now};
 use crate::types::{MAX_ORDER, MigrateType};
 use crate::word::page_info::PageInfo;
 use crate::word::{NIL, PageIdx};
@@ -52,6 +52,17 @@ impl<'a> Buddy<'a> {
     #[inline(always)]
     pub fn set_info(self, x: PageIdx, info: PageInfo) {
         self.pages().page(x).info.store(info.raw(), Relaxed); // ORDERING(R4)
+    }
+
+    /// Replaces a page's info word, if it is still what the caller saw: of several who try the same,
+    /// one wins.
+    ///
+    /// ORDERING(P8): AcqRel, what all former users wrote happens before the next one's use.
+    #[inline(always)]
+    #[must_use]
+    pub fn replace_info(self, x: PageIdx, old: PageInfo, new: PageInfo) -> bool {
+        // ORDERING(P8)
+        self.pages().page(x).info.compare_exchange(old.raw(), new.raw(), AcqRel, Relaxed).is_ok()
     }
 
     /// Runs `work`, which takes blocks out and puts blocks back, so that nobody takes blocks that

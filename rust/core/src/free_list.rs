@@ -60,7 +60,7 @@ impl List {
     /// ORDERING(P1): AcqRel, publishes the new first page's word and everything seen before.
     #[inline(always)]
     fn cas_head(&self, old: ListHead, new: ListHead) -> Result<(), ListHead> {
-        // ORDERING(P1, S2)
+        // ORDERING(P1, P10)
         match self.head.compare_exchange(old.raw(), new.raw(), AcqRel, Acquire) {
             Ok(_) => Ok(()),
             Err(seen) => Err(ListHead::from_raw(seen)),
@@ -84,9 +84,10 @@ impl List {
         self.tail.store(tail, Relaxed); // ORDERING(R2)
     }
 
-    /// The head's raw value, for double collects. ORDERING(S2): SeqCst.
+    /// The head's raw value, for double collects. ORDERING(P10): Acquire, so that a block that was
+    /// seen gone brings along what was put elsewhere before.
     pub fn stamp(&self) -> (u64, bool) {
-        let head = ListHead::from_raw(self.head.load(SeqCst)); // ORDERING(S2)
+        let head = ListHead::from_raw(self.head.load(Acquire)); // ORDERING(P10)
         (head.raw(), head.is_empty())
     }
 }

@@ -8,7 +8,6 @@ use crate::cpu::Cpu;
 use crate::error::{BadPage, BadPageReason};
 use crate::free_area::Side;
 use crate::page_state::PageState;
-use crate::sync::{AcqRel, Relaxed};
 use crate::trace::Event;
 use crate::types::{MigrateType, Pfn};
 use crate::word::PageIdx;
@@ -46,11 +45,9 @@ impl Zone<'_> {
         })
     }
 
-    /// ORDERING(P8): AcqRel, what the last user wrote happens before the next one's use.
     #[inline(always)]
     pub(crate) fn replace_info(self, x: PageIdx, old: PageInfo, new: PageInfo) -> bool {
-        // ORDERING(P8)
-        self.pages().page(x).info.compare_exchange(old.raw(), new.raw(), AcqRel, Relaxed).is_ok()
+        self.view().replace_info(x, old, new)
     }
 
     /// `free_the_page`: to the per-cpu lists if the order is allowed there, else to the zone.

@@ -15,7 +15,6 @@ pub mod bulk;
 pub mod config;
 #[cfg(not(feature = "loom"))]
 pub mod counters;
-#[cfg(not(feature = "loom"))]
 pub mod cpu;
 #[cfg(not(feature = "loom"))]
 pub mod dump;
@@ -41,8 +40,7 @@ pub mod load;
 pub mod memblock;
 pub mod memparse;
 pub mod mempolicy;
-#[cfg(not(feature = "loom"))]
-mod node;
+pub mod node;
 #[cfg(not(feature = "loom"))]
 pub mod page_alloc;
 pub mod page_array;
@@ -52,11 +50,10 @@ pub mod page_state;
 pub mod pageblock;
 #[cfg(not(feature = "loom"))]
 pub mod pcp;
-#[cfg(not(feature = "loom"))]
 pub mod pcp_list;
 pub mod pcp_sizing;
 pub mod plain_machine;
-#[cfg(not(feature = "loom"))]
+#[cfg_attr(feature = "loom", allow(dead_code))] // reclaim is not there to use it
 pub mod pressure;
 #[cfg(not(feature = "loom"))]
 pub mod reclaim;
@@ -64,7 +61,6 @@ pub mod reclaim;
 pub mod rmqueue;
 #[cfg(not(feature = "loom"))]
 mod sanity;
-#[cfg(not(feature = "loom"))]
 pub mod segment;
 #[cfg(not(feature = "loom"))]
 mod slow_path;

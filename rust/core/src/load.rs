@@ -88,6 +88,7 @@ impl PageAllocator {
             put64(&node.totalreserve_pages, *pages);
         }
         allocator.validate().map_err(LoadError::Violation)?;
+        allocator.segment.header.publish();
         Ok(allocator)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::segment::{NodeShared, Segment};
-use crate::sync::Relaxed;
+use crate::sync::{AcqRel, Acquire, AtomicU32, Relaxed, Release};
 use crate::types::{MAX_NR_ZONES, ZoneKind};
 use crate::zonelist::Entry;
 
@@ -66,5 +66,24 @@ impl NodeParts {
             fallback: list(node.fallback_start.load(Relaxed), node.fallback_len.load(Relaxed))?, // ORDERING(R1)
             thisnode: list(node.thisnode_start.load(Relaxed), node.thisnode_len.load(Relaxed))?, // ORDERING(R1)
         })
+    }
+}
+
+/// The right to do kswapd's work for a node, until it is dropped: one at a time has it, and nobody
+/// waits for it.
+#[derive(Debug)]
+pub struct KswapdRun<'a>(&'a AtomicU32);
+
+impl<'a> KswapdRun<'a> {
+    /// Takes the right, unless somebody has it.
+    pub fn begin(running: &'a AtomicU32) -> Option<Self> {
+        // ORDERING(P9): Acquire, sees what the last run wrote.
+        running.compare_exchange(0, 1, AcqRel, Acquire).ok().map(|_| KswapdRun(running))
+    }
+}
+
+impl Drop for KswapdRun<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Release); // ORDERING(P9)
     }
 }

@@ -6,10 +6,11 @@
 
 use crate::allocator::PageAllocator;
 use crate::gfp::{AllocFlags, Gfp};
+use crate::node::KswapdRun;
 use crate::pressure::{Hooks, PressureEvent, Request, Scan, as_memalloc, is_memalloc};
 use crate::segment::NodeShared;
 use crate::state::ZONE_FLAG_RECLAIM_ACTIVE;
-use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release};
+use crate::sync::{AtomicU64, Relaxed};
 use crate::watermark::{WMARK_HIGH, WatermarkTest};
 use crate::zone::Zone;
 
@@ -110,14 +111,10 @@ impl PageAllocator {
         {
             return;
         }
-        // ORDERING(P9): Acquire/Release, one runner at a time; nobody waits for it.
-        if node.kswapd_running.compare_exchange(0, 1, AcqRel, Acquire).is_err() {
-            return;
-        }
+        let Some(_run) = KswapdRun::begin(&node.kswapd_running) else { return };
         self.set_percpu_threshold(nid, true);
         self.balance_node(node, nid, hooks);
         self.set_percpu_threshold(nid, false);
-        node.kswapd_running.store(0, Release); // ORDERING(P9)
     }
 
     /// Managed zones of a node up to a zone index.

@@ -6,7 +6,7 @@ use crate::cpu::Cpu;
 use crate::gfp::AllocFlags;
 use crate::pressure::PressureEvent;
 use crate::state::ZONE_FLAG_BOOSTED_WATERMARK;
-use crate::sync::{Relaxed, SeqCst};
+use crate::sync::Relaxed;
 use crate::trace::Event;
 use crate::types::{MIGRATE_PCPTYPES, MigrateType};
 use crate::watermark::{WMARK_HIGH, sizing};
@@ -229,8 +229,8 @@ impl Zone<'_> {
     pub fn unreserve_highatomic(self, cpu: &Cpu<'_>, mt: MigrateType, force: bool) -> bool {
         let pageblock_nr_pages = self.config.pageblock_nr_pages();
         let reserved = &self.shared.nr_reserved_highatomic;
-        // ORDERING(S2)
-        if !force && reserved.load(SeqCst) <= pageblock_nr_pages {
+        // ORDERING(R7)
+        if !force && reserved.load(Relaxed) <= pageblock_nr_pages {
             return false;
         }
         for order in 0..self.config.max_order {

@@ -6,6 +6,9 @@
 //!
 //! `PAGEBUDDY_SOAK_SECONDS` allows one more preemption and lets each model run that long.
 
+#[path = "loom/owners.rs"]
+mod owners;
+
 use loom::sync::Arc;
 use loom::thread;
 use pagebuddy_core::buddy::Buddy;
@@ -150,9 +153,8 @@ type Run = fn(&Zone) -> Vec<Block>;
 /// A prepared zone and the blocks that nobody who runs holds.
 type Prepared = (Zone, Vec<Block>);
 
-/// Runs one model: a zone is prepared sequentially, then the threads run, then everything is
-/// checked. `merged`: are free buddies merged at the end?
-fn model<const N: usize>(preemptions: usize, prepare: fn() -> Prepared, threads: [Run; N], merged: bool) {
+/// Runs `body` through its executions and says how many there were.
+fn explore(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions + usize::from(soak().is_some()));
     builder.max_branches = MAX_BRANCHES;
@@ -164,21 +166,37 @@ fn model<const N: usize>(preemptions: usize, prepare: fn() -> Prepared, threads:
     let began = Instant::now();
     builder.check(move || {
         count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let (zone, mut held) = prepare();
-        let zone = Arc::new(zone);
-        // Loom's main thread has a small stack, so it only prepares and checks.
-        let running = threads.map(|run| {
-            let zone = zone.clone();
-            spawn(move || run(&zone))
-        });
-        running.into_iter().for_each(|thread| held.extend(thread.join().expect("a thread that ends")));
-        zone.check(&held, merged);
+        body();
     });
     let seconds = began.elapsed().as_secs_f64();
     let nr_runs = nr_runs.load(std::sync::atomic::Ordering::Relaxed);
     let thread = std::thread::current();
     let whole = if seconds < longest { "all" } else { "the first" };
     println!("{}: {whole} {nr_runs} executions in {seconds:.1} s", thread.name().unwrap_or_default());
+}
+
+/// Runs threads that share `state`; what they return, in order.
+fn threads<S: Send + Sync + 'static, R: Send + 'static, const N: usize>(
+    state: &Arc<S>,
+    runs: [fn(&S) -> R; N],
+) -> [R; N] {
+    // Loom's main thread has a small stack, so it only prepares and checks.
+    let running = runs.map(|run| {
+        let state = state.clone();
+        spawn(move || run(&state))
+    });
+    running.map(|thread| thread.join().expect("a thread that ends"))
+}
+
+/// Runs one model: a zone is prepared sequentially, then the threads run, then everything is
+/// checked. `merged`: are free buddies merged at the end?
+fn model<const N: usize>(preemptions: usize, prepare: fn() -> Prepared, runs: [Run; N], merged: bool) {
+    explore(preemptions, move || {
+        let (zone, mut held) = prepare();
+        let zone = Arc::new(zone);
+        held.extend(threads(&zone, runs).into_iter().flatten());
+        zone.check(&held, merged);
+    });
 }
 
 fn spawn<R: Send + 'static>(run: impl FnOnce() -> R + Send + 'static) -> thread::JoinHandle<R> {
@@ -412,5 +430,29 @@ fn double_collect_and_split() {
         },
         [first, second],
         true,
+    );
+}
+
+/// One thread frees a page and then takes the only other block: at every instant one of the two is
+/// free, so a request for a page that looks at both places one after the other may not fail.
+#[test]
+fn double_collect_and_exchange() {
+    fn exchange(zone: &Zone) -> Vec<Block> {
+        zone.free(0, (0, 0));
+        zone.alloc(0, 1).into_iter().collect()
+    }
+    fn collect(zone: &Zone) -> Vec<Block> {
+        vec![zone.alloc(1, 0).expect("a page is free all the time")]
+    }
+    model(
+        3,
+        || {
+            let zone = Zone::new(4, 3);
+            zone.free_lists().push_back(2, 1, MT);
+            zone.received((0, 0));
+            (zone, pages([1]))
+        },
+        [exchange, collect],
+        false,
     );
 }

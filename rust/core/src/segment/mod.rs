@@ -15,8 +15,8 @@ pub use image::ImageError;
 pub use mapping::{Mapping, current_cpu};
 pub use shared::{Shared, SharedRef, SharedSlice};
 pub use tables::{
-    BOOT_PAGESET_HIGH, CONFIG_WORDS, CpuSlot, CpuZone, Header, LAYOUT_VERSION, MAGIC, Machine, NodeShared, PcpList,
-    PfnRange, ZoneShared, ZonelistEntry,
+    BOOT_PAGESET_HIGH, CONFIG_WORDS, CpuSlot, CpuZone, Header, HeaderFields, LAYOUT_VERSION, MAGIC, Machine,
+    NodeShared, PcpList, PfnRange, ZoneShared, ZonelistEntry,
 };
 
 use crate::error::BootError;
@@ -62,7 +62,8 @@ pub struct Segment {
 pub const MIXED: u16 = u16::MAX;
 
 impl Segment {
-    /// Maps fresh private memory for a machine of this shape and writes the header.
+    /// Maps fresh private memory for a machine of this shape and writes the header, but for the
+    /// magic, which [`Header::publish`] adds.
     pub fn create(plan: &SegmentPlan) -> Result<Segment, BootError> {
         let geometry = Geometry::new(plan)?;
         let map = Mapping::anonymous(geometry.total_bytes).map_err(BootError::OutOfMemory)?;

@@ -6,7 +6,7 @@ use super::geometry::SegmentPlan;
 use super::shared::Shared;
 use crate::config::{Config, CoreSize};
 use crate::free_list::ZoneLists;
-use crate::sync::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Relaxed, Release};
+use crate::sync::{Acquire, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Relaxed, Release};
 use crate::types::MAX_NR_ZONES;
 
 /// First eight bytes of every segment ("pgbuddy" and a zero).
@@ -36,7 +36,7 @@ macro_rules! shared {
 shared! {
     /// Magic, version, table sizes and the configuration.
     pub struct Header {
-        /// [`MAGIC`]; stored last when a segment is created.
+        /// [`MAGIC`]; stored last, when the machine is complete.
         magic: AtomicU64,
         /// [`LAYOUT_VERSION`].
         version: AtomicU32,
@@ -64,17 +64,20 @@ shared! {
 /// What a header says.
 #[derive(Clone, Debug)]
 pub struct HeaderFields {
+    /// [`LAYOUT_VERSION`].
     pub version: u32,
+    /// Number of zones.
     pub nr_zones: usize,
+    /// Length of the segment.
     pub total_bytes: u64,
     /// Everything but the zones' places.
     pub plan: SegmentPlan,
 }
 
 impl Header {
-    /// Fills the header of a segment nobody else sees yet.
-    pub(super) fn write(&self, plan: &SegmentPlan, total_bytes: usize) {
-        // ORDERING(R1): the Release store of the magic below publishes all of it.
+    /// Fills the header of a segment nobody else sees yet, without the magic.
+    pub fn write(&self, plan: &SegmentPlan, total_bytes: usize) {
+        // ORDERING(R1): the Release store of the magic publishes all of it.
         self.version.store(LAYOUT_VERSION, Relaxed);
         self.nr_nodes.store(plan.nr_nodes as u32, Relaxed); // ORDERING(R1)
         self.nr_cpus.store(plan.nr_cpus as u32, Relaxed); // ORDERING(R1)
@@ -87,15 +90,23 @@ impl Header {
         for (word, value) in self.config.iter().zip(config_to_words(&plan.config)) {
             word.store(value, Relaxed); // ORDERING(R1)
         }
+    }
+
+    /// All tables are filled: whoever finds the magic finds them.
+    pub fn publish(&self) {
         self.magic.store(MAGIC, Release); // ORDERING(P6)
     }
 
-    /// Reads it; `None` if this is no segment or its configuration is impossible.
-    pub(super) fn read(&self) -> Option<HeaderFields> {
+    /// Reads it; `None` if this is no segment that was published, or its contents are impossible.
+    pub fn read(&self) -> Option<HeaderFields> {
         // ORDERING(P6)
-        if self.magic.load(crate::sync::Acquire) != MAGIC {
+        if self.magic.load(Acquire) != MAGIC {
             return None;
         }
+        self.fields()
+    }
+
+    fn fields(&self) -> Option<HeaderFields> {
         let word = |w: &AtomicU64| w.load(Relaxed); // ORDERING(R1)
         let half = |w: &AtomicU32| w.load(Relaxed) as usize; // ORDERING(R1)
         let mut words = [0; CONFIG_WORDS];
@@ -125,9 +136,9 @@ impl Header {
         })
     }
 
-    /// The configuration.
+    /// The configuration, published or not.
     pub fn config(&self) -> Option<Config> {
-        self.read().map(|fields| fields.plan.config)
+        self.fields().map(|fields| fields.plan.config)
     }
 }
 
