@@ -3,7 +3,6 @@
 use super::{Engine, Hand, Level, MOVABLE, gfp};
 use crate::ffi::NO_PAGE;
 use crate::twins::Machine;
-use core::cell::RefCell;
 use pagebuddy_core::allocator::{CpuChoice, PageAllocator};
 use pagebuddy_core::buddy::Buddy;
 use pagebuddy_core::bulk::BulkRequest;
@@ -13,7 +12,7 @@ use pagebuddy_core::gfp::AllocFlags;
 use pagebuddy_core::page_alloc::AllocRequest;
 use pagebuddy_core::pcp::Pcp;
 use pagebuddy_core::pressure::NoHooks;
-use pagebuddy_core::types::{MigrateType, Pfn};
+use pagebuddy_core::types::MigrateType;
 use pagebuddy_core::word::PageIdx;
 use pagebuddy_core::zone::Zone;
 
@@ -242,7 +241,6 @@ pub struct MachineLevel<'m>(pub &'m Machine, pub Level);
 pub struct MachineHand<'a> {
     allocator: &'a PageAllocator,
     cpu: CpuChoice,
-    slots: RefCell<Vec<Option<Pfn>>>,
 }
 
 impl Engine for MachineLevel<'_> {
@@ -253,7 +251,7 @@ impl Engine for MachineLevel<'_> {
 
     fn hand(&self, thread: usize) -> MachineHand<'_> {
         let cpu = if self.1 == Level::Current { CpuChoice::Current } else { CpuChoice::Fixed(thread) };
-        MachineHand { allocator: &self.0.allocator, cpu, slots: RefCell::default() }
+        MachineHand { allocator: &self.0.allocator, cpu }
     }
 
     fn drain(&self) {
@@ -277,14 +275,7 @@ impl Hand for MachineHand<'_> {
     #[inline(never)]
     fn alloc_bulk(&self, pfns: &mut [u64]) -> usize {
         let request = BulkRequest { gfp: gfp(MOVABLE), nid: 0, nodemask: None };
-        let mut slots = self.slots.borrow_mut();
-        slots.clear();
-        slots.resize(pfns.len(), None);
-        let filled = self.allocator.alloc_pages_bulk_array(self.cpu, request, &mut slots, &NoHooks);
-        for (pfn, slot) in pfns.iter_mut().zip(slots.iter()) {
-            *pfn = slot.unwrap_or(NO_PAGE);
-        }
-        filled
+        self.allocator.alloc_pages_bulk_array(self.cpu, request, pfns, &NoHooks)
     }
 
     #[inline(never)]

@@ -19,18 +19,51 @@ pub struct BulkRequest {
     pub nodemask: Option<u64>,
 }
 
+/// A place for a pfn in the array of a bulk request. A plain number is always empty: whoever has no
+/// holes gets the pfns without a copy.
+pub trait Slot {
+    /// Does the request fill it?
+    fn is_empty(&self) -> bool;
+    /// Puts a pfn there.
+    fn fill(&mut self, pfn: Pfn);
+}
+
+impl Slot for Option<Pfn> {
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        self.is_none()
+    }
+
+    #[inline(always)]
+    fn fill(&mut self, pfn: Pfn) {
+        *self = Some(pfn);
+    }
+}
+
+impl Slot for Pfn {
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn fill(&mut self, pfn: Pfn) {
+        *self = pfn;
+    }
+}
+
 impl PageAllocator {
     /// Fills the empty slots of an array with single pages (`__alloc_pages_bulk`, array form).
     /// Returns the number of filled positions from the start, those that were filled before
     /// included; slots behind it are untouched.
-    pub fn alloc_pages_bulk_array(
+    pub fn alloc_pages_bulk_array<S: Slot>(
         &self,
         cpu: CpuChoice,
         request: BulkRequest,
-        slots: &mut [Option<Pfn>],
+        slots: &mut [S],
         hooks: &dyn Hooks,
     ) -> usize {
-        let filled = slots.iter().take_while(|slot| slot.is_some()).count();
+        let filled = slots.iter().take_while(|slot| !slot.is_empty()).count();
         if filled == slots.len() {
             return filled;
         }
@@ -45,19 +78,19 @@ impl PageAllocator {
     /// Allocates up to `n` single pages (`__alloc_pages_bulk`, list form): in the order they were
     /// taken. The kernel's list holds them the other way round, because each is pushed at its head.
     pub fn alloc_pages_bulk(&self, cpu: CpuChoice, request: BulkRequest, n: usize, hooks: &dyn Hooks) -> Vec<Pfn> {
-        let mut slots = vec![None; n];
-        let filled = self.alloc_pages_bulk_array(cpu, request, &mut slots, hooks);
-        slots.truncate(filled);
-        slots.into_iter().flatten().collect()
+        let mut pfns = vec![0; n];
+        let filled = self.alloc_pages_bulk_array(cpu, request, &mut pfns, hooks);
+        pfns.truncate(filled);
+        pfns
     }
 
     /// The part that takes pages from one zone's per-cpu list; `None` if a single page is to be
     /// tried instead.
-    fn bulk_from_lists(
+    fn bulk_from_lists<S: Slot>(
         &self,
         cpu: CpuChoice,
         request: BulkRequest,
-        slots: &mut [Option<Pfn>],
+        slots: &mut [S],
         start: usize,
         hooks: &dyn Hooks,
     ) -> Option<usize> {
@@ -69,7 +102,7 @@ impl PageAllocator {
         let mut filled = start;
         let mut taken = 0;
         for slot in &mut slots[start..] {
-            if slot.is_none() {
+            if slot.is_empty() {
                 let page = match zone.pcp(&cpu) {
                     Some(pcp) => pcp.take(&cpu, 0, mt, flags),
                     None => zone.rmqueue_locked(&cpu, 0, mt, flags).map(|(x, from)| {
@@ -87,7 +120,7 @@ impl PageAllocator {
                     break;
                 };
                 zone.view().set_info(x, PageInfo::allocated(0, false, false));
-                *slot = Some(zone.pfn(x));
+                slot.fill(zone.pfn(x));
                 taken += 1;
             }
             filled += 1;
@@ -100,18 +133,18 @@ impl PageAllocator {
         Some(filled)
     }
 
-    fn bulk_single(
+    fn bulk_single<S: Slot>(
         &self,
         cpu: CpuChoice,
         request: BulkRequest,
-        slots: &mut [Option<Pfn>],
+        slots: &mut [S],
         filled: usize,
         hooks: &dyn Hooks,
     ) -> usize {
         let BulkRequest { gfp, nid, nodemask } = request;
         match self.alloc_pages(cpu, AllocRequest { gfp, order: 0, nid, nodemask }, hooks) {
             Ok(pfn) => {
-                slots[filled] = Some(pfn);
+                slots[filled].fill(pfn);
                 filled + 1
             }
             Err(_) => filled,

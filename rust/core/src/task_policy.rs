@@ -3,7 +3,7 @@
 
 use crate::allocator::{CpuChoice, PageAllocator};
 use crate::blueprint::{put32, put64};
-use crate::bulk::BulkRequest;
+use crate::bulk::{BulkRequest, Slot};
 use crate::counters::NumaEvent;
 use crate::gfp::Gfp;
 use crate::mempolicy::{
@@ -152,18 +152,18 @@ impl PageAllocator {
 
     /// Bulk allocation under a policy (`alloc_pages_bulk_array_mempolicy`): fills the slots and
     /// returns how many.
-    pub fn alloc_pages_bulk_policy(
+    pub fn alloc_pages_bulk_policy<S: Slot>(
         &self,
         cpu: CpuChoice,
         task: &mut TaskPolicy,
         gfp: Gfp,
-        slots: &mut [Option<Pfn>],
+        slots: &mut [S],
         hooks: &dyn Hooks,
     ) -> usize {
         let context = self.policy_context(cpu);
         let highest = self.highest_zone(gfp);
         let plan = task.policy.alloc_pages_bulk(&context, &mut task.il_prev, gfp, highest, slots.len() as u64);
-        let bulk = |Attempt { gfp, nid, nodemask }: Attempt, slots: &mut [Option<Pfn>]| {
+        let bulk = |Attempt { gfp, nid, nodemask }: Attempt, slots: &mut [S]| {
             self.alloc_pages_bulk_array(cpu, BulkRequest { gfp, nid, nodemask }, slots, hooks)
         };
         match plan {

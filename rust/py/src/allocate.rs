@@ -360,17 +360,17 @@ impl PyPageAllocator {
         }
         // All pages there are, and one more: the answer is the same as for any larger number.
         let n = n.0.min(self.machine.end_pfn() + 1) as usize;
-        let mut slots = vec![None; n];
+        let mut pfns = vec![0; n];
         let machine = &*self.machine;
         let mut work = || match target {
             Target::Nodes { nid, nodemask } => {
                 let request = BulkRequest { gfp: gfp.0, nid, nodemask };
-                Ok(machine.alloc_pages_bulk_array(cpu, request, &mut slots, &self.hooks))
+                Ok(machine.alloc_pages_bulk_array(cpu, request, &mut pfns, &self.hooks))
             }
-            Target::Policy(policy) => policy.alloc_pages_bulk(machine, cpu, gfp.0, &mut slots, &self.hooks),
+            Target::Policy(policy) => policy.alloc_pages_bulk(machine, cpu, gfp.0, &mut pfns, &self.hooks),
         };
         let filled = if n < SHORT_BULK { work() } else { py.detach(work) }?;
-        let pfns: Vec<Pfn> = slots.into_iter().take(filled).flatten().collect();
+        pfns.truncate(filled);
         let Some((out, buffer)) = out.zip(buffer) else { return uint64_array(py, &pfns) };
         let cells = buffer.as_mut_slice(py).ok_or_else(|| PyBufferError::new_err("out must be writable"))?;
         cells.iter().zip(&pfns).for_each(|(cell, pfn)| cell.set(*pfn));

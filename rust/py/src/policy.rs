@@ -72,17 +72,17 @@ impl PyMemPolicy {
         Ok(result)
     }
 
-    /// Allocates single pages under the policy; how many of the slots were filled.
+    /// Allocates single pages under the policy; how many.
     pub fn alloc_pages_bulk(
         &self,
         machine: &PageAllocator,
         cpu: CpuChoice,
         gfp: Gfp,
-        slots: &mut [Option<Pfn>],
+        pfns: &mut [Pfn],
         hooks: &dyn Hooks,
     ) -> PyResult<usize> {
         let mut task = self.task(machine)?;
-        let filled = machine.alloc_pages_bulk_policy(cpu, &mut task, gfp, slots, hooks);
+        let filled = machine.alloc_pages_bulk_policy(cpu, &mut task, gfp, pfns, hooks);
         self.remember(task);
         Ok(filled)
     }
