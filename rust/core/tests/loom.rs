@@ -456,3 +456,30 @@ fn double_collect_and_exchange() {
         false,
     );
 }
+
+/// The same twice, so that the second collect alone can find what moved.
+#[test]
+fn double_collect_and_two_exchanges() {
+    fn exchange_twice(zone: &Zone) -> Vec<Block> {
+        zone.free(0, (0, 0));
+        let Some(pair) = zone.alloc(0, 1) else { return vec![] };
+        zone.free(0, pair);
+        let Some(page) = zone.alloc(0, 0) else { return vec![] };
+        zone.free(0, page);
+        zone.alloc(0, 1).into_iter().collect()
+    }
+    fn collect(zone: &Zone) -> Vec<Block> {
+        vec![zone.alloc(1, 0).expect("a page is free all the time")]
+    }
+    model(
+        1,
+        || {
+            let zone = Zone::new(4, 3);
+            zone.free_lists().push_back(2, 1, MT);
+            zone.received((0, 0));
+            (zone, pages([1]))
+        },
+        [exchange_twice, collect],
+        false,
+    );
+}

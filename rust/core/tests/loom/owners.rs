@@ -10,7 +10,7 @@ use pagebuddy_core::free_area::Side;
 use pagebuddy_core::node::KswapdRun;
 use pagebuddy_core::page_array::PageArray;
 use pagebuddy_core::pcp_list::PcpDeque;
-use pagebuddy_core::segment::{CpuSlot, Header, PcpList, SegmentPlan, ZonePlan};
+use pagebuddy_core::segment::{CpuSlot, Header, MAGIC, PcpList, SegmentPlan, ZonePlan};
 use pagebuddy_core::sync::{AtomicU32, AtomicU64, Relaxed};
 use pagebuddy_core::word::PageIdx;
 use pagebuddy_core::word::page_info::{PageInfo, Remembered};
@@ -267,7 +267,10 @@ fn segment_publication() {
         true
     }
     fn open((header, table): &Segment) -> bool {
-        let Some(fields) = header.read() else { return false };
+        if header.magic.load(Relaxed) != MAGIC {
+            return false;
+        }
+        let fields = header.read().expect("the magic is there, so all of the header is");
         assert_eq!(table.load(Relaxed), 42);
         let SegmentPlan { config, nr_nodes, nr_cpus, zones: _, nr_zonelist_entries, nr_memory, nr_reserved, end_pfn } =
             plan();

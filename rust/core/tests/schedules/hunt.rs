@@ -1,7 +1,7 @@
 //! Searches: many schedules of one strategy, and the hunt for planted bugs.
 
 use crate::explore::{Case, Done, Explorer, Failure};
-use crate::scenarios::{SCENARIOS, random_case};
+use crate::scenarios::{SCENARIOS, Scenario, random_case};
 use crate::strategy::{Bounds, Pct, Random, Search};
 use pagebuddy_core::sync::Bug;
 use std::fmt;
@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 /// What a search saw.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    schedules: u64,
+    /// Schedules.
+    pub schedules: u64,
     killed: u64,
-    exhausted: bool,
+    /// Were these all?
+    pub exhausted: bool,
     most_accesses: u32,
     most_stranded: usize,
     most_pairs: usize,
@@ -177,6 +179,12 @@ fn hunt_planted(explorer: &mut Explorer) -> Option<(String, String, u64, Failure
         .or_else(|| hunt_randomly(explorer, RANDOM_PARTS[1]))
 }
 
+/// One preemption more where bugs are known to need it.
+fn deepen(s: &Scenario, bounds: Bounds) -> Bounds {
+    let more = bounds.preemptions == 2 && s.is_worth_three_preemptions();
+    Bounds { preemptions: bounds.preemptions + u32::from(more), ..bounds }
+}
+
 fn hunt_exhaustively(
     explorer: &mut Explorer,
     bounds: Bounds,
@@ -185,7 +193,7 @@ fn hunt_exhaustively(
     let mut schedules = 0;
     for s in SCENARIOS {
         let case = s.case(&explorer.world);
-        match search(explorer, &case, s.deepen(bounds), Budget::Schedules(most_each)) {
+        match search(explorer, &case, deepen(s, bounds), Budget::Schedules(most_each)) {
             Ok(tally) => schedules += tally.schedules,
             Err(failure) => return Some((bounds.to_string(), s.name.to_owned(), schedules, failure)),
         }

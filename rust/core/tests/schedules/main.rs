@@ -23,7 +23,7 @@ use crew::Script;
 use explore::Explorer;
 use hunt::{Budget, Found, Tally, search, search_random};
 use pagebuddy_core::sync::Bug;
-use scenarios::{SCENARIOS, random_case, scenario};
+use scenarios::{SCENARIOS, Scenario, random_case, scenario};
 use std::time::{Duration, Instant};
 use strategy::{Bounds, Repeat};
 
@@ -33,20 +33,26 @@ fn soak() -> Option<f64> {
     Some(text.parse().expect("PAGEBUDDY_SOAK_SECONDS is a number of seconds"))
 }
 
-/// Searches every scenario exhaustively: at most so many schedules each, or an equal part of a long
-/// run.
-fn search_all(most: u64, bounds: Bounds) {
+/// Searches scenarios exhaustively: at most so many schedules each, or an equal part of a long run.
+fn search_all(scenarios: &[Scenario], most: u64, bounds: Bounds) {
     let budget = soak()
-        .map_or(Budget::Schedules(most), |soak| Budget::Time(Duration::from_secs_f64(soak / SCENARIOS.len() as f64)));
+        .map_or(Budget::Schedules(most), |soak| Budget::Time(Duration::from_secs_f64(soak / scenarios.len() as f64)));
     let mut explorer = Explorer::new();
-    for s in SCENARIOS {
+    let (mut nr_schedules, mut nr_whole) = (0, 0);
+    for s in scenarios {
         let case = s.case(&explorer.world);
         let began = Instant::now();
-        match search(&mut explorer, &case, s.deepen(bounds), budget) {
-            Ok(tally) => println!("{:28} {tally} in {:.2} s", s.name, began.elapsed().as_secs_f64()),
+        match search(&mut explorer, &case, bounds, budget) {
+            Ok(tally) => {
+                println!("{:28} {tally} in {:.2} s", s.name, began.elapsed().as_secs_f64());
+                nr_schedules += tally.schedules;
+                nr_whole += u64::from(tally.exhausted);
+            }
             Err(failure) => panic!("{}", failure.report(s.name)),
         }
     }
+    println!("{bounds}: {nr_schedules} schedules, all there are in {nr_whole} of {} cases", scenarios.len());
+    assert!(most < u64::MAX || soak().is_some() || nr_whole == scenarios.len() as u64);
 }
 
 fn deeper(bound: u32) -> u32 {
@@ -56,22 +62,46 @@ fn deeper(bound: u32) -> u32 {
 // The short forms below look at no fewer schedules than the hunt for a planted bug does, and at the
 // same ones: what finds a bug there does not find one here.
 
-/// All schedules with at most two preemptions.
+/// All schedules with at most two preemptions, of the cases of one half.
 #[test]
-fn every_schedule_with_few_preemptions() {
-    search_all(30_000, Bounds { preemptions: deeper(2), kills: 0, zombies: 0 });
+fn every_schedule_with_two_preemptions() {
+    search_all(
+        &SCENARIOS[..SCENARIOS.len() * 2 / 3],
+        u64::MAX,
+        Bounds { preemptions: deeper(2), kills: 0, zombies: 0 },
+    );
 }
 
-/// All schedules in which one fiber dies, before any of its writes, and one preemption happens.
+/// The same of the other half.
 #[test]
-fn every_schedule_with_a_kill() {
-    search_all(6_000, Bounds { preemptions: deeper(1), kills: 1, zombies: 0 });
+fn every_schedule_with_two_preemptions_of_more_cases() {
+    search_all(
+        &SCENARIOS[SCENARIOS.len() * 2 / 3..],
+        u64::MAX,
+        Bounds { preemptions: deeper(2), kills: 0, zombies: 0 },
+    );
 }
 
-/// All schedules in which one remover leaves a zombie, and one preemption happens.
+/// Three preemptions, where bugs are known to need them.
 #[test]
-fn every_schedule_with_a_zombie() {
-    search_all(10_000, Bounds { preemptions: deeper(1), kills: 0, zombies: 1 });
+fn schedules_with_three_preemptions() {
+    for s in SCENARIOS.iter().filter(|s| s.is_worth_three_preemptions()) {
+        search_all(std::slice::from_ref(s), 30_000, Bounds { preemptions: deeper(3), kills: 0, zombies: 0 });
+    }
+}
+
+/// Schedules in which one fiber dies, before any of its writes, and one preemption happens: all, or
+/// the first of very many.
+#[test]
+fn schedules_with_a_kill() {
+    search_all(SCENARIOS, 6_000, Bounds { preemptions: deeper(1), kills: 1, zombies: 0 });
+}
+
+/// Schedules in which one remover leaves a zombie, and one preemption happens: all, or the first of
+/// very many.
+#[test]
+fn schedules_with_a_zombie() {
+    search_all(SCENARIOS, 10_000, Bounds { preemptions: deeper(1), kills: 0, zombies: 1 });
 }
 
 /// Random switching and PCT on random programs, with kills and zombies.

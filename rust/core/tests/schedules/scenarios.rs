@@ -2,7 +2,7 @@
 
 use crate::explore::Case;
 use crate::program::Op::{self, Alloc, Bulk, Free, FreeAll, FreeBack, Move, MoveBlock, Steal, Take, TakeFront};
-use crate::strategy::{Bounds, Rng};
+use crate::strategy::Rng;
 use crate::world::{AT_HEAD, Hint, World};
 use pagebuddy_core::buddy::Buddy;
 use pagebuddy_core::free_area::Side;
@@ -21,11 +21,9 @@ impl Scenario {
         (self.build)(world)
     }
 
-    /// Cases so small that one more preemption can be afforded.
-    pub fn deepen(&self, bounds: Bounds) -> Bounds {
-        let more = bounds.preemptions > 1
-            && ["move_half_of_a_pair", "move_half_of_a_large_pair", "two_pops_of_one"].contains(&self.name);
-        Bounds { preemptions: bounds.preemptions + u32::from(more), ..bounds }
+    /// Some bugs need three preemptions; these cases are small enough for that.
+    pub fn is_worth_three_preemptions(&self) -> bool {
+        ["move_half_of_a_pair", "move_half_of_a_large_pair", "two_pops_of_one"].contains(&self.name)
     }
 }
 
