@@ -47,7 +47,8 @@ impl PageAllocator {
             InfoKind::Offline => Whereabouts::Nowhere,
             InfoKind::None if zone.view().free_block_of(x).is_some() => Whereabouts::Free,
             InfoKind::None if zone.is_behind_pcp_head(x) => Whereabouts::Pcp,
-            InfoKind::None => Whereabouts::InUse,
+            InfoKind::None if self.is_memory(pfn) => Whereabouts::InUse,
+            InfoKind::None => Whereabouts::Nowhere,
         }
     }
 
@@ -87,14 +88,15 @@ impl PageAllocator {
         Ok(())
     }
 
-    /// Counts the pages of an allocated block as movable from now on, as pages on an LRU list are.
-    pub fn mark_movable(&self, pfn: Pfn, order: u32) {
+    /// Counts the pages of an allocated block as movable from now on, as pages on an LRU list are, or
+    /// no longer. A free forgets it of the first page alone.
+    pub fn set_movable(&self, pfn: Pfn, order: u32, is_movable: bool) {
         let Some(zone) = self.zone_of(pfn).filter(|_| order < self.config().max_order) else { return };
         let x = zone.idx(pfn);
         if zone.view().info(x).is_allocated() {
             for page in x..x + (1 << order) {
                 let info = zone.view().info(page);
-                zone.view().set_info(page, info.with_movable(true));
+                zone.view().set_info(page, info.with_movable(is_movable));
             }
         }
     }

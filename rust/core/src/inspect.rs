@@ -265,7 +265,7 @@ impl PageAllocator {
             is_pfmemalloc: false,
             is_movable: false,
         };
-        let Some(zone) = self.zone_of(pfn).filter(|_| range_of(&self.segment.memory, pfn).is_some()) else {
+        let Some(zone) = self.zone_of(pfn).filter(|_| self.is_memory(pfn)) else {
             return hole;
         };
         let x = zone.idx(pfn);
@@ -284,6 +284,11 @@ impl PageAllocator {
             is_movable: zone.view().info(x).is_movable(),
             ..hole
         }
+    }
+
+    /// Is there memory at a page?
+    pub(crate) fn is_memory(&self, pfn: Pfn) -> bool {
+        range_of(&self.segment.memory, pfn).is_some()
     }
 
     /// State of a page of memory that is in no block.

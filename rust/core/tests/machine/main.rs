@@ -2,6 +2,7 @@
 
 mod boot;
 mod contiguous;
+mod follow;
 mod frag;
 mod hotplug;
 mod inspect;

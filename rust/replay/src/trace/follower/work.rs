@@ -119,7 +119,7 @@ impl Follower<'_> {
         }
         let got = allocate(machine, cpu, order, gfp, actual);
         if let (MigrateType::Movable, Some(got)) = (mt, got) {
-            machine.mark_movable(got, order);
+            machine.set_movable(got, order, true);
         }
         got
     }
@@ -203,7 +203,7 @@ impl Follower<'_> {
     /// Movable pages are put on an LRU list sooner or later.
     pub(super) fn mark(&self, pfn: Option<Pfn>, order: u32, mt: MigrateType) {
         if let (MigrateType::Movable, Some(pfn)) = (mt, pfn) {
-            self.machine.mark_movable(pfn, order);
+            self.machine.set_movable(pfn, order, true);
         }
     }
 
@@ -245,6 +245,9 @@ pub(super) fn free(machine: &PageAllocator, cpu: usize, pfn: Pfn, order: u32) {
             // What cannot be adopted cannot be freed either, which changes nothing.
             let _ = machine.adopt_block(pfn, order);
         }
+    }
+    if order > 0 {
+        machine.set_movable(pfn, order, false);
     }
     let _ = machine.free_pages(CpuChoice::Fixed(cpu), pfn, order);
 }
