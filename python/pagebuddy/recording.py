@@ -69,6 +69,11 @@ class ReplayReport:
     moves_matched: int
     #: Pages that a trace must have left out, inferred from what it shows.
     unseen: int
+    #: Allocations of a trace that were not predicted, by where their pages were just before: ``freed_unseen`` (in use;
+    #: the trace does not show the free), ``on_another_list`` (of another CPU or type), ``behind_others`` (on the right
+    #: list), ``other_block`` (free, but another block was chosen), ``no_memory`` (not memory of the allocator),
+    #: ``failed`` (the trace shows a failure).
+    misses: dict[str, int]
     #: The tracer lost events: the replay is partial.
     is_partial: bool
     #: Time spent in the allocator's own operations, in nanoseconds; 0 for a trace.
@@ -112,6 +117,9 @@ class ReplayReport:
         text += f", {self.states_matched} of {self.states} states match"
         if self.is_partial:
             text += ", but the tracer lost events"
+        causes = [f"{n} {cause.replace('_', ' ')}" for cause, n in self.misses.items() if n]
+        if causes:
+            text += f"\n  not predicted: {', '.join(causes)}"
         if self.first_mismatch is not None:
             text += f"\n  first difference: {self.first_mismatch}"
         return text

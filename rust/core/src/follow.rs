@@ -110,6 +110,14 @@ impl PageAllocator {
         self.zone_pcp(zone, cpu, |pcp, _| pcp.first(order, mt))?.map(|x| zone.pfn(x))
     }
 
+    /// Is a block on the cpu's list of this order and type?
+    pub fn is_on_pcp(&self, cpu: usize, pfn: Pfn, order: u32, mt: MigrateType) -> bool {
+        let Some(zone) = self.zone_of(pfn) else { return false };
+        zone.pcp_allowed_order(order)
+            && mt.index() < MIGRATE_PCPTYPES
+            && self.zone_pcp(zone, cpu, |pcp, _| pcp.holds(zone.idx(pfn), order, mt)) == Some(true)
+    }
+
     /// Pages on the cpu's lists in the zone of `pfn`.
     pub fn pcp_count(&self, cpu: usize, pfn: Pfn) -> u64 {
         self.zone_of(pfn).and_then(|zone| self.zone_pcp(zone, cpu, |pcp, _| pcp.count())).map_or(0, u64::from)
@@ -176,6 +184,18 @@ impl PageAllocator {
             return true;
         }
         false
+    }
+
+    /// Puts the free block that a page is part of behind all others of its list.
+    pub fn postpone_block(&self, cpu: usize, pfn: Pfn) {
+        let Some(zone) = self.zone_of(pfn).filter(|_| cpu < self.nr_cpus()) else { return };
+        let cpu = self.enter(CpuChoice::Fixed(cpu));
+        let buddy = zone.buddy(&cpu);
+        if let Some((head, order)) = buddy.free_block_of(zone.idx(pfn))
+            && let Some(mt) = buddy.area.take(head, order)
+        {
+            buddy.area.push_back(head, order, mt);
+        }
     }
 
     fn zone_pcp<T>(&self, zone: Zone<'_>, cpu: usize, act: impl FnOnce(Pcp<'_>, &Cpu<'_>) -> T) -> Option<T> {

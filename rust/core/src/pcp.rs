@@ -272,6 +272,12 @@ impl<'a> Pcp<'a> {
         (!list.is_empty()).then(|| list.first())
     }
 
+    /// Is a block on the list of this order and type?
+    pub fn holds(self, x: PageIdx, order: u32, mt: MigrateType) -> bool {
+        let list = self.deque(self.list_index(order, mt.index()));
+        list.entries(self.zone.pages().len() as usize).iter().any(|(entry, _)| *entry == x)
+    }
+
     /// Returns all pages (`drain_pages_zone`).
     pub fn drain(self, cpu: &Cpu<'_>) {
         let count = self.count();

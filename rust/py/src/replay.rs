@@ -5,6 +5,7 @@ use pagebuddy_replay::file::{self, Progress};
 use pagebuddy_replay::report::{Mismatch, Report};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -78,6 +79,7 @@ fn to_dict<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, PyDict>
     dict.set_item("moves", report.moves)?;
     dict.set_item("moves_matched", report.moves_matched)?;
     dict.set_item("unseen", report.unseen)?;
+    dict.set_item("misses", report.misses.named().collect::<BTreeMap<_, _>>())?;
     dict.set_item("is_partial", report.is_partial)?;
     dict.set_item("core_time_ns", report.core_time_ns)?;
     let mismatch = report.first_mismatch.as_ref().map(|mismatch| mismatch_to_dict(py, mismatch));

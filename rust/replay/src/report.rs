@@ -35,6 +35,8 @@ pub struct Report {
     pub moves_matched: u64,
     /// Pages that a trace must have left out, inferred from what it shows.
     pub unseen: u64,
+    /// Why allocations of a trace were not predicted.
+    pub misses: Misses,
     /// The tracer lost events: the replay is partial.
     pub is_partial: bool,
     /// The first difference, if there is one.
@@ -87,10 +89,52 @@ impl fmt::Display for Report {
         if self.is_partial {
             f.write_str(", but the tracer lost events")?;
         }
+        let causes: Vec<String> = self
+            .misses
+            .named()
+            .filter(|(_, n)| *n > 0)
+            .map(|(name, n)| format!("{n} {}", name.replace('_', " ")))
+            .collect();
+        if !causes.is_empty() {
+            write!(f, "\n  not predicted: {}", causes.join(", "))?;
+        }
         if let Some(mismatch) = &self.first_mismatch {
             write!(f, "\n  first difference: {mismatch}")?;
         }
         Ok(())
+    }
+}
+
+/// Allocations of a trace that were not predicted, by where their pages were just before. What is
+/// missing in the trace shows here: frees, drains, or allocations of other pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Misses {
+    /// In use: nothing tells that the page was freed.
+    pub freed_unseen: u64,
+    /// On the list of another CPU or type: nothing tells how it got here.
+    pub on_another_list: u64,
+    /// On the right list, but others were in front of it.
+    pub behind_others: u64,
+    /// On a free list, but another block was chosen.
+    pub other_block: u64,
+    /// Not memory of the allocator.
+    pub no_memory: u64,
+    /// Nowhere: the trace shows a failed allocation.
+    pub failed: u64,
+}
+
+impl Misses {
+    /// The counts with their names.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            ("freed_unseen", self.freed_unseen),
+            ("on_another_list", self.on_another_list),
+            ("behind_others", self.behind_others),
+            ("other_block", self.other_block),
+            ("no_memory", self.no_memory),
+            ("failed", self.failed),
+        ]
+        .into_iter()
     }
 }
 

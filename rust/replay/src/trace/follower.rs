@@ -14,10 +14,13 @@
 //! that it does not spoil the next ones.
 
 mod steps;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use super::line::TraceEvent;
 use super::plan::Plan;
+use crate::report::Misses;
 use pagebuddy_core::allocator::PageAllocator;
 use pagebuddy_core::error::BootError;
 use pagebuddy_core::state::ZoneState;
@@ -37,6 +40,8 @@ pub struct Tally {
     pub moves_matched: u64,
     /// Pages taken without an event.
     pub unseen: u64,
+    /// Allocations that were not predicted.
+    pub misses: Misses,
     /// The first allocation that was not predicted: its event, and what was predicted.
     pub first_mismatch: Option<(usize, Option<Pfn>)>,
     /// The first move that was not predicted: its event, and the page that was predicted.
@@ -98,6 +103,8 @@ struct Queue {
     early: Vec<usize>,
     /// A free whose drain comes next.
     put_off: Option<(Pfn, u32)>,
+    /// The page in front of its list that the last allocation did not take.
+    passed_over: Option<Pfn>,
 }
 
 /// Choices that are taken back before a prediction that does not fit is given up.
@@ -237,9 +244,15 @@ impl<'a> Follower<'a> {
                     }
                     return Ok(());
                 }
-                Err(conflict) => conflicts.push(conflict),
+                Err(conflict) => conflicts.push((cpu, conflict)),
             }
         }
+        for (cpu, (predicted, _)) in &conflicts {
+            if predicted.is_some_and(|pfn| self.take_unseen(*cpu, pfn)) {
+                return Ok(());
+            }
+        }
+        let conflicts: Vec<Conflict> = conflicts.into_iter().map(|(_, conflict)| conflict).collect();
         self.leave_dead_end(first, &conflicts, time)
     }
 

@@ -141,6 +141,7 @@ fn tally_up(report: &mut Report, tally: &Tally, events: &[TraceEvent]) {
     report.moves = tally.moves;
     report.moves_matched = tally.moves_matched;
     report.unseen = tally.unseen;
+    report.misses = tally.misses;
     let mismatches = [(tally.first_mismatch, "result"), (tally.first_wrong_move, "moved page")];
     let first = mismatches.into_iter().filter_map(|(found, what)| found.map(|(at, got)| (at, got, what))).min();
     if let Some((at, got, what)) = first {

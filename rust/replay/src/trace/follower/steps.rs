@@ -1,10 +1,10 @@
 //! What a CPU's next event asks for, and events that concern their CPU alone.
 
-use super::work::{allocate, free, type_of};
+use super::work::{PlaceOfPage, allocate, free, type_of};
 use super::{Follower, Step, Work};
 use pagebuddy_core::follow::Whereabouts;
 use pagebuddy_core::trace::Event;
-use pagebuddy_core::types::Pfn;
+use pagebuddy_core::types::{MigrateType, Pfn};
 
 impl Follower<'_> {
     pub(super) fn classify(&self, cpu: usize, at: usize, time: u64) -> Step {
@@ -68,10 +68,14 @@ impl Follower<'_> {
     /// `wanted` says so.
     pub(super) fn moves_at(&self, cpu: usize, skip: usize, wanted: impl Fn(Pfn) -> bool) -> Vec<Event> {
         let queue = &self.queues[cpu];
-        let events =
-            queue.events[(queue.next + skip).min(queue.events.len())..].iter().map(|at| self.events[*at].event);
+        let events = queue.events[(queue.next + skip).min(queue.events.len())..].iter().copied();
         let mut moves: Vec<Event> = Vec::new();
-        for event in events {
+        let mut last = None;
+        for at in events {
+            let event = self.events[at].event;
+            if last.is_some_and(|last| self.is_interrupted(cpu, last, at)) {
+                break;
+            }
             match (event, moves.last()) {
                 (Event::AllocExtfrag { .. }, _) => {}
                 (Event::AllocZoneLocked { pfn, .. }, None | Some(Event::AllocZoneLocked { .. }))
@@ -79,11 +83,29 @@ impl Follower<'_> {
                     if wanted(pfn) =>
                 {
                     moves.push(event);
+                    last = Some(at);
                 }
                 _ => break,
             }
         }
         moves
+    }
+
+    /// Do the times of two moves of a CPU show that another CPU had the zone's lock in between? They
+    /// are not of one batch then.
+    fn is_interrupted(&self, cpu: usize, first: usize, second: usize) -> bool {
+        let (Some(page), times) = (self.events[first].event.pfn(), (self.events[first].time, self.events[second].time))
+        else {
+            return false;
+        };
+        self.events[first + 1..second].iter().any(|other| {
+            let is_move = matches!(other.event, Event::AllocZoneLocked { .. } | Event::PcpuDrain { .. });
+            is_move
+                && other.cpu as usize != cpu
+                && times.0 < other.time
+                && other.time < times.1
+                && other.event.pfn().is_some_and(|pfn| self.zone_of(pfn) == self.zone_of(page))
+        })
     }
 
     /// Follows an event that concerns its CPU alone.
@@ -125,19 +147,34 @@ impl Follower<'_> {
         let mut is_tried = actual.is_none();
         if let Some(actual) = actual {
             let mut head = self.machine.pcp_head(cpu, actual, order, mt);
-            while let Some(unseen) = head.filter(|head| order == 0 && *head != actual && self.is_taken_unseen(*head)) {
-                self.tally.unseen += 1;
-                self.machine.take_from_pcp(cpu, unseen, mt);
+            while let Some(unseen) = head.filter(|head| *head != actual) {
+                if !self.take_unseen(cpu, unseen) {
+                    break;
+                }
                 head = self.machine.pcp_head(cpu, actual, order, mt);
             }
-            is_tried = head == Some(actual);
+            is_tried = head.is_none_or(|head| head == actual);
             got = head;
         }
+        // Its place tells why it is not predicted.
+        let place = match actual {
+            None => PlaceOfPage::Failed,
+            Some(_) if is_tried && got.is_some() => PlaceOfPage::RightList,
+            Some(_) => self.place_of_alloc(cpu, at),
+        };
         if is_tried {
             got = allocate(&self.machine, cpu, order, gfp, actual);
         }
-        self.count(at, got, actual);
-        if got != actual {
+        if got == actual {
+            self.count_matched();
+        } else {
+            self.count_missed(at, got, place);
+            if let (PlaceOfPage::RightList, Some(actual), false) = (place, actual, is_tried) {
+                if self.queues[cpu].passed_over == got {
+                    self.rotate_list(cpu, actual, order, mt);
+                }
+                self.queues[cpu].passed_over = got;
+            }
             if let Some(got) = got.filter(|_| is_tried)
                 && !self.machine.put_on_pcp(cpu, got, order, mt, false)
             {
@@ -146,6 +183,31 @@ impl Follower<'_> {
             self.seize(cpu, actual, order);
         }
         self.mark(actual, order, mt);
+    }
+
+    /// Puts what is in front of a block on its list behind all others. In the traced machine it is not
+    /// there, and would spoil every allocation to come.
+    fn rotate_list(&self, cpu: usize, wanted: Pfn, order: u32, mt: MigrateType) {
+        while let Some(head) = self.machine.pcp_head(cpu, wanted, order, mt).filter(|head| *head != wanted) {
+            if !self.machine.seize_block(cpu, head, order) || !self.machine.put_on_pcp(cpu, head, order, mt, true) {
+                break;
+            }
+        }
+    }
+
+    /// Takes a page that is free here, but that the trace shows to be in use, from wherever it is:
+    /// the event of its allocation is missing. False if the page may well be free.
+    pub(super) fn take_unseen(&mut self, cpu: usize, pfn: Pfn) -> bool {
+        if !self.is_taken_unseen(pfn) {
+            return false;
+        }
+        let order = match self.next_of(pfn) {
+            Some(Event::Free { order, .. }) => order,
+            _ => 0,
+        };
+        let is_taken = self.machine.seize_block(cpu, pfn, order) || self.machine.seize_block(cpu, pfn, 0);
+        self.tally.unseen += u64::from(is_taken);
+        is_taken
     }
 
     /// Is the next thing that happens to a page that somebody frees it, or is it in use at the end?

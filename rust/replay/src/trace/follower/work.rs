@@ -11,6 +11,27 @@ use pagebuddy_core::pressure::NoHooks;
 use pagebuddy_core::trace::{Event, TraceClock};
 use pagebuddy_core::types::{MIGRATE_PCPTYPES, MigrateType, Pfn};
 
+/// What came of work on a machine.
+struct Done {
+    /// Pages that moved between the free lists and elsewhere.
+    moves: Vec<Event>,
+    /// The page of an allocation.
+    got: Option<Pfn>,
+    /// Pages that must have been taken without an event before it.
+    nr_unseen: u64,
+}
+
+/// Where an allocation's page is just before it.
+#[derive(Clone, Copy)]
+pub(super) enum PlaceOfPage {
+    /// There is none.
+    Failed,
+    /// On the per-cpu list that the allocation takes from.
+    RightList,
+    /// Anywhere else.
+    At(Whereabouts),
+}
+
 impl Follower<'_> {
     /// Performs work if it moves exactly the pages that the trace shows: the machine before it, if
     /// there was a choice, or where it differs.
@@ -21,16 +42,24 @@ impl Follower<'_> {
         is_choice: bool,
     ) -> Result<Result<Option<PageAllocator>, Conflict>, BootError> {
         let copy = if is_choice { Some(self.machine.fork()?) } else { None };
-        let (moves, got) = self.run(copy.as_ref().unwrap_or(&self.machine), cpu, work);
+        let Done { moves, got, nr_unseen } = self.run(copy.as_ref().unwrap_or(&self.machine), cpu, work);
         let shown = self.moves_at(cpu, work.nr_own_events(), |_| true);
-        let differs = (0..moves.len()).find(|i| shown.get(*i) != Some(&moves[*i]));
-        let page = |events: &[Event], at: usize| events.get(at).and_then(Event::pfn);
+        // Moves that the trace should show and does not are passed over.
+        let (mut nr_shown, mut differs) = (0, None);
+        for event in &moves {
+            if shown.get(nr_shown) == Some(event) {
+                nr_shown += 1;
+            } else if !self.is_missing(event) {
+                differs = Some((event.pfn(), shown.get(nr_shown).and_then(Event::pfn)));
+                break;
+            }
+        }
         let conflict = match (differs, work) {
-            (Some(at), _) => Some((page(&moves, at), page(&shown, at))),
+            (Some(conflict), _) => Some(conflict),
             (None, Work::Alloc(at)) if got != self.events[at].event.pfn() => Some((got, self.events[at].event.pfn())),
             // These do move pages.
-            (None, Work::Alloc(_) | Work::Refill(..) | Work::Drain(..)) if moves.is_empty() => {
-                Some((None, page(&shown, 0)))
+            (None, Work::Alloc(_) | Work::Refill(..) | Work::Drain(..)) if nr_shown == 0 => {
+                Some((None, shown.first().and_then(Event::pfn)))
             }
             (None, _) => None,
         };
@@ -41,13 +70,14 @@ impl Follower<'_> {
             return Ok(Err(conflict));
         }
         let before = copy.map(|copy| std::mem::replace(&mut self.machine, copy));
-        self.tally.moves += moves.len() as u64;
-        self.tally.moves_matched += moves.len() as u64;
+        self.tally.moves += nr_shown as u64;
+        self.tally.moves_matched += nr_shown as u64;
+        self.tally.unseen += nr_unseen + (moves.len() - nr_shown) as u64;
         (0..work.nr_own_events()).for_each(|_| self.advance(cpu));
-        self.advance_moves(cpu, moves.len());
+        self.advance_moves(cpu, nr_shown);
         match work {
             Work::Alloc(at) => {
-                self.count(at, got, got);
+                self.count_matched();
                 self.queues[cpu].early.push(at);
             }
             Work::PutOff(..) => self.queues[cpu].put_off = None,
@@ -87,14 +117,20 @@ impl Follower<'_> {
         }
     }
 
-    /// Performs work on a machine: the pages it moved, and the page of an allocation.
-    fn run(&self, machine: &PageAllocator, cpu: usize, work: Work) -> (Vec<Event>, Option<Pfn>) {
+    /// Performs work on a machine.
+    fn run(&self, machine: &PageAllocator, cpu: usize, work: Work) -> Done {
         let tracer = machine.trace().start(TraceClock::Counter, None).ok();
+        let mut nr_unseen = 0;
         let got = match work {
-            Work::Alloc(at) => self.run_allocation(machine, cpu, at),
+            Work::Alloc(at) => self.run_allocation(machine, cpu, at, &mut nr_unseen),
             Work::Refill(pfn, mt) => {
-                self.empty_list(machine, cpu, pfn, mt);
-                machine.take_from_pcp(cpu, pfn, mt)
+                nr_unseen += self.empty_list(machine, cpu, pfn, mt);
+                let got = machine.take_from_pcp(cpu, pfn, mt);
+                // The refill of an allocation whose own blocks are not told apart.
+                if let Some(got) = got.filter(|got| !self.is_taken_unseen(*got)) {
+                    machine.put_on_pcp(cpu, got, 0, mt, false);
+                }
+                got
             }
             Work::Free(pfn, order) | Work::PutOff(pfn, order) => {
                 free(machine, cpu, pfn, order);
@@ -108,14 +144,14 @@ impl Follower<'_> {
         let trace = tracer.and_then(|tracer| machine.trace().stop(tracer)).unwrap_or_default();
         let moves = trace.records.into_iter().map(|record| record.event);
         let is_move = |event: &Event| matches!(event, Event::AllocZoneLocked { .. } | Event::PcpuDrain { .. });
-        (moves.filter(is_move).collect(), got)
+        Done { moves: moves.filter(is_move).collect(), got, nr_unseen }
     }
 
-    fn run_allocation(&self, machine: &PageAllocator, cpu: usize, at: usize) -> Option<Pfn> {
+    fn run_allocation(&self, machine: &PageAllocator, cpu: usize, at: usize, nr_unseen: &mut u64) -> Option<Pfn> {
         let Event::Alloc { pfn: actual, order, gfp, migratetype } = self.events[at].event else { return None };
         let mt = type_of(migratetype);
         if let (0, Some(actual)) = (order, actual) {
-            self.empty_list(machine, cpu, actual, mt);
+            *nr_unseen += self.empty_list(machine, cpu, actual, mt);
         }
         let got = allocate(machine, cpu, order, gfp, actual);
         if let (MigrateType::Movable, Some(got)) = (mt, got) {
@@ -124,10 +160,37 @@ impl Follower<'_> {
         got
     }
 
-    /// A list that is refilled was empty: what is left on it was taken unseen.
-    fn empty_list(&self, machine: &PageAllocator, cpu: usize, pfn: Pfn, mt: MigrateType) {
-        while let Some(head) = machine.pcp_head(cpu, pfn, 0, mt).filter(|head| self.is_taken_unseen(*head)) {
-            machine.take_from_pcp(cpu, head, mt);
+    /// A list that is refilled was empty: what is left on it was taken unseen, or drained if it leaves
+    /// the free lists next. How many pages that were.
+    fn empty_list(&self, machine: &PageAllocator, cpu: usize, pfn: Pfn, mt: MigrateType) -> u64 {
+        let mut nr_unseen = 0;
+        while let Some(head) = machine.pcp_head(cpu, pfn, 0, mt) {
+            if self.is_taken_unseen(head) {
+                machine.take_from_pcp(cpu, head, mt);
+            } else if matches!(self.next_of(head), Some(Event::AllocZoneLocked { .. })) {
+                machine.seize_block(cpu, head, 0);
+                machine.release_block(cpu, head, 0, mt);
+            } else {
+                break;
+            }
+            nr_unseen += 1;
+        }
+        nr_unseen
+    }
+
+    /// The next event of a page.
+    pub(super) fn next_of(&self, pfn: Pfn) -> Option<Event> {
+        self.plan.pending_uses(pfn).next().map(|next| self.events[next].event)
+    }
+
+    /// Must a move have happened although the trace does not show it? What happens to the page next
+    /// can only happen after it.
+    fn is_missing(&self, event: &Event) -> bool {
+        match (*event, event.pfn().and_then(|pfn| self.next_of(pfn))) {
+            (Event::AllocZoneLocked { .. }, Some(next)) => !matches!(next, Event::AllocZoneLocked { .. }),
+            (Event::AllocZoneLocked { pfn, .. }, None) => self.is_taken_unseen(pfn),
+            (Event::PcpuDrain { .. }, next) => matches!(next, Some(Event::AllocZoneLocked { .. })),
+            _ => false,
         }
     }
 
@@ -135,13 +198,23 @@ impl Follower<'_> {
     pub(super) fn force(&mut self, cpu: usize, work: Work, predicted: Option<Pfn>) {
         let next = self.queues[cpu].events.get(self.queues[cpu].next);
         self.tally.first_wrong_move = self.tally.first_wrong_move.or(next.map(|at| (*at, predicted)));
+        // In front of its list again, and not wanted again: in the traced machine it is not there.
+        if let Some(pfn) = predicted.filter(|_| self.queues[cpu].passed_over == predicted) {
+            self.machine.postpone_block(cpu, pfn);
+        }
+        self.queues[cpu].passed_over = predicted;
         match work {
             Work::Alloc(at) => {
+                let place = self.place_of_alloc(cpu, at);
                 // Once more, to report what was predicted.
-                let got = self.machine.fork().ok().and_then(|copy| self.run(&copy, cpu, work).1);
+                let got = self.machine.fork().ok().and_then(|copy| self.run(&copy, cpu, work).got);
                 let Event::Alloc { pfn: actual, order, migratetype, .. } = self.events[at].event else { return };
                 self.force_moves(cpu);
-                self.count(at, got, actual);
+                if got == actual {
+                    self.count_matched()
+                } else {
+                    self.count_missed(at, got, place)
+                }
                 self.seize(cpu, actual, order);
                 self.mark(actual, order, type_of(migratetype));
                 self.queues[cpu].early.push(at);
@@ -191,13 +264,34 @@ impl Follower<'_> {
         self.advance_moves(cpu, moves.len());
     }
 
-    pub(super) fn count(&mut self, at: usize, got: Option<Pfn>, actual: Option<Pfn>) {
+    pub(super) fn count_matched(&mut self) {
         self.tally.allocs += 1;
-        if got == actual {
-            self.tally.matched += 1;
-        } else {
-            self.tally.first_mismatch.get_or_insert((at, got));
+        self.tally.matched += 1;
+    }
+
+    /// Counts an allocation that was not predicted; `place` is where its page was before.
+    pub(super) fn count_missed(&mut self, at: usize, got: Option<Pfn>, place: PlaceOfPage) {
+        self.tally.allocs += 1;
+        self.tally.first_mismatch.get_or_insert((at, got));
+        let misses = &mut self.tally.misses;
+        *match place {
+            PlaceOfPage::Failed => &mut misses.failed,
+            PlaceOfPage::RightList => &mut misses.behind_others,
+            PlaceOfPage::At(Whereabouts::Pcp) => &mut misses.on_another_list,
+            PlaceOfPage::At(Whereabouts::Free) => &mut misses.other_block,
+            PlaceOfPage::At(Whereabouts::Nowhere) => &mut misses.no_memory,
+            PlaceOfPage::At(Whereabouts::Allocated(_) | Whereabouts::InUse) => &mut misses.freed_unseen,
+        } += 1;
+    }
+
+    /// Where the page of an allocation is before it.
+    pub(super) fn place_of_alloc(&self, cpu: usize, at: usize) -> PlaceOfPage {
+        let Event::Alloc { pfn, order, migratetype, .. } = self.events[at].event else { return PlaceOfPage::Failed };
+        let Some(pfn) = pfn else { return PlaceOfPage::Failed };
+        if self.machine.is_on_pcp(cpu, pfn, order, type_of(migratetype)) {
+            return PlaceOfPage::RightList;
         }
+        PlaceOfPage::At(self.machine.whereabouts(pfn))
     }
 
     /// Movable pages are put on an LRU list sooner or later.
