@@ -68,6 +68,37 @@ def test_poisoned_pages(machine: PageAllocator) -> None:
     assert machine.buddyinfo() == before
 
 
+CHANGES: list[tuple[str, tuple[int, ...]]] = [
+    ("isolate", (0x4000, 0x4400)),
+    ("unisolate", (0x4000, 0x4400)),
+    ("alloc_contig_range", (0x4400, 0x4405)),
+    ("online_pages", (3 * SECTION, SECTION)),
+    ("offline_pages", (3 * SECTION, SECTION)),
+    ("take_page_off_buddy", (0x3005,)),
+    ("put_page_back_buddy", (0x3005,)),
+]
+
+
+def test_the_cpu_that_changes_memory_is_chosen() -> None:
+    """Its part of the counters changes, nobody else's."""
+    config = Config(memory_isolation=True, max_possible_pfn=8 * SECTION)
+    machine = PageAllocator.simple("256M", nr_cpus=2, config=config)
+    for name, arguments in CHANGES:
+        before = machine.snapshot()
+        for cpu in (2, -1, 1 << 70):
+            with pytest.raises((ValueError, OverflowError)):
+                getattr(machine, name)(*arguments, cpu=cpu)
+        assert machine.snapshot() == before
+        getattr(machine, name)(*arguments, cpu=1)
+    zone = machine.zones[0, "DMA32"]
+    shown = zone.counters["nr_free_pages"]
+    machine.refresh_vm_stats(0)
+    assert zone.counters["nr_free_pages"] == shown
+    machine.refresh_vm_stats(1)
+    assert zone.counters["nr_free_pages"] == zone.counters["nr_free_pages_snapshot"] != shown
+    machine.validate()
+
+
 def free_in_zoneinfo(machine: PageAllocator) -> int:
     text = machine.zoneinfo().split("Node 0, zone    DMA32")[1]
     return int(text.split("pages free")[1].split()[0])

@@ -41,7 +41,7 @@ class Pair:
 
     def workload(self, seed: int, **options: Any) -> Workload:
         """Operations for this pair, of the kinds that the product offers."""
-        if self.machine.config.migrate_isolate is not None and len(self.machine.cpu_node) == 1:
+        if self.machine.config.migrate_isolate is not None:
             options["can_isolate"] = partial(isolation_possible, self.model)
             options["with_contig"] = True
         workload = Workload(self.machine, seed, self.nr_pages, with_hints=False, **options)

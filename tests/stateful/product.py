@@ -131,16 +131,16 @@ class Product:
         return []
 
     def op_i(self, cpu: int, start: int, end: int, migratetype: int, flags: int) -> list[Any]:
-        self.allocator.isolate(start, end, migratetype)
+        self.allocator.isolate(start, end, migratetype, cpu=cpu)
         return []
 
     def op_j(self, cpu: int, start: int, end: int, migratetype: int) -> list[Any]:
-        self.allocator.unisolate(start, end, migratetype)
+        self.allocator.unisolate(start, end, migratetype, cpu=cpu)
         return []
 
     def op_contig(self, cpu: int, start: int, end: int) -> list[Any]:
         try:
-            self.allocator.alloc_contig_range(start, end)
+            self.allocator.alloc_contig_range(start, end, cpu=cpu)
         except pagebuddy.RangeBusyError:
             return [False]
         return [True]

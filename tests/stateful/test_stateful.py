@@ -160,14 +160,14 @@ class Allocators(RuleBasedStateMachine):
         overlaps = any(start < other_end and other_start < end for other_start, other_end in self.isolated)
         inside = any(first <= start and end <= last for first, last in self.machine.memory_spans)
         if inside and not overlaps and isolation_possible(self.pair.model, start, end, 1):
-            self.apply("i", 0, start, end, 1, 0)
+            self.apply("i", self.cpu(data), start, end, 1, 0)
             self.isolated.append((start, end))
 
     @precondition(lambda self: self.isolated)
     @rule(data=st.data())
     def undo_isolation(self, data: st.DataObject) -> None:
         start, end = self.isolated.pop(data.draw(st.integers(0, len(self.isolated) - 1), "range"))
-        self.apply("j", 0, start, end, 1)
+        self.apply("j", self.cpu(data), start, end, 1)
 
     @precondition(lambda self: self.machine.config.migrate_isolate is not None)
     @rule(data=st.data(), length=st.sampled_from([1, 7, 512, 1024, 2500]))
@@ -175,7 +175,7 @@ class Allocators(RuleBasedStateMachine):
         first, last = data.draw(st.sampled_from(self.machine.zone_spans), "span")
         start = data.draw(st.integers(first, last - 1), "start")
         end = min(start + length, last)
-        if self.apply("contig", 0, start, end)[0]:
+        if self.apply("contig", self.cpu(data), start, end)[0]:
             self.blocks.append(Block(start, 0, nr_pages=end - start))
 
     @rule(by_snapshot=st.booleans())
@@ -196,7 +196,7 @@ class Allocators(RuleBasedStateMachine):
             self.pair.compare_pages()
 
 
-SHAPES = ["early-64M", "64M", "normal-192M-2cpu", "numa-4x64M-normal", "up-48M-order10", "isolation-128M"]
+SHAPES = ["early-64M", "64M", "normal-192M-2cpu", "numa-4x64M-normal", "up-48M-order10", "isolation-128M-2cpu"]
 
 
 @pytest.mark.parametrize("name", SHAPES)

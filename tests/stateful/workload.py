@@ -340,7 +340,7 @@ class Workload:
         start, end = self.random.choice(self.machine.zone_spans)
         first = self.random.randrange(start, end - 1)
         length = self.random.choice((1, 5, 32, 77, 512, 1000, 3000))
-        return ["contig", 0, first, min(first + length, end)]
+        return ["contig", self.cpu(), first, min(first + length, end)]
 
     def set_policy(self) -> Op:
         mode = self.random.randrange(6)

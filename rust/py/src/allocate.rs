@@ -615,22 +615,31 @@ impl PyPageAllocator {
     ///     start_pfn: First page; a multiple of the pageblock's size.
     ///     end_pfn: One past the last page; likewise.
     ///     migratetype: Pages of which type are wanted: only for ``CMA`` it matters.
+    ///     cpu: The cpu that does it; its counters and lists are used.
     ///
     /// Raises:
     ///     RangeBusyError: A pageblock holds a page that cannot be moved, or is isolated; nothing
     ///         changed.
-    ///     ValueError: The range is empty, unaligned or not wholly in one zone.
+    ///     ValueError: The range is empty, unaligned or not wholly in one zone; no such cpu.
     ///     ConfigError: The kernel is one without memory isolation.
     ///
     /// Source: mm/page_isolation.c, ``start_isolate_page_range``.
     #[pyo3(
-        signature = (start_pfn, end_pfn, migratetype=MigrateTypeArg(MigrateType::Movable)),
-        text_signature = "($self, start_pfn, end_pfn, migratetype=1)"
+        signature = (start_pfn, end_pfn, migratetype=MigrateTypeArg(MigrateType::Movable), *, cpu=None),
+        text_signature = "($self, start_pfn, end_pfn, migratetype=1, *, cpu=None)"
     )]
-    fn isolate(&self, py: Python<'_>, start_pfn: Count, end_pfn: Count, migratetype: MigrateTypeArg) -> PyResult<()> {
+    fn isolate(
+        &self,
+        py: Python<'_>,
+        start_pfn: Count,
+        end_pfn: Count,
+        migratetype: MigrateTypeArg,
+        cpu: Option<Count>,
+    ) -> PyResult<()> {
         self.need_isolation()?;
+        let cpu = self.cpu(cpu)?;
         let machine = &*self.machine;
-        let work = || machine.start_isolate_page_range(CpuChoice::Current, start_pfn.0, end_pfn.0, migratetype.0);
+        let work = || machine.start_isolate_page_range(cpu, start_pfn.0, end_pfn.0, migratetype.0);
         py.detach(work).map_err(range_error)
     }
 
@@ -640,20 +649,29 @@ impl PyPageAllocator {
     ///     start_pfn: First page; a multiple of the pageblock's size.
     ///     end_pfn: One past the last page; likewise.
     ///     migratetype: What the pageblocks become.
+    ///     cpu: The cpu that does it; its counters and lists are used.
     ///
     /// Raises:
-    ///     ValueError: The range is empty, unaligned or not wholly in one zone.
+    ///     ValueError: The range is empty, unaligned or not wholly in one zone; no such cpu.
     ///     ConfigError: The kernel is one without memory isolation.
     ///
     /// Source: mm/page_isolation.c, ``undo_isolate_page_range``.
     #[pyo3(
-        signature = (start_pfn, end_pfn, migratetype=MigrateTypeArg(MigrateType::Movable)),
-        text_signature = "($self, start_pfn, end_pfn, migratetype=1)"
+        signature = (start_pfn, end_pfn, migratetype=MigrateTypeArg(MigrateType::Movable), *, cpu=None),
+        text_signature = "($self, start_pfn, end_pfn, migratetype=1, *, cpu=None)"
     )]
-    fn unisolate(&self, py: Python<'_>, start_pfn: Count, end_pfn: Count, migratetype: MigrateTypeArg) -> PyResult<()> {
+    fn unisolate(
+        &self,
+        py: Python<'_>,
+        start_pfn: Count,
+        end_pfn: Count,
+        migratetype: MigrateTypeArg,
+        cpu: Option<Count>,
+    ) -> PyResult<()> {
         self.need_isolation()?;
+        let cpu = self.cpu(cpu)?;
         let machine = &*self.machine;
-        let work = || machine.undo_isolate_page_range(CpuChoice::Current, start_pfn.0, end_pfn.0, migratetype.0);
+        let work = || machine.undo_isolate_page_range(cpu, start_pfn.0, end_pfn.0, migratetype.0);
         py.detach(work).map_err(range_error)
     }
 
@@ -663,11 +681,12 @@ impl PyPageAllocator {
     ///     start_pfn: First page.
     ///     end_pfn: One past the last page.
     ///     migratetype: What the pageblocks become afterwards.
+    ///     cpu: The cpu that does it; its counters and lists are used.
     ///
     /// Raises:
     ///     RangeBusyError: A page of the range is in use; carries ``.pfn``. Nothing changed but that
     ///         per-cpu lists were drained.
-    ///     ValueError: The range is empty or not wholly in one zone.
+    ///     ValueError: The range is empty or not wholly in one zone; no such cpu.
     ///     ConfigError: The kernel is one without memory isolation.
     ///
     /// Source: mm/page_alloc.c, ``alloc_contig_range``.
@@ -679,8 +698,8 @@ impl PyPageAllocator {
     ///     >>> machine.page(0x8122)
     ///     <Page pfn=0x8122 order=0 state=ALLOCATED refcount=1>
     #[pyo3(
-        signature = (start_pfn, end_pfn, migratetype=MigrateTypeArg(MigrateType::Movable)),
-        text_signature = "($self, start_pfn, end_pfn, migratetype=1)"
+        signature = (start_pfn, end_pfn, migratetype=MigrateTypeArg(MigrateType::Movable), *, cpu=None),
+        text_signature = "($self, start_pfn, end_pfn, migratetype=1, *, cpu=None)"
     )]
     fn alloc_contig_range(
         &self,
@@ -688,13 +707,15 @@ impl PyPageAllocator {
         start_pfn: Count,
         end_pfn: Count,
         migratetype: MigrateTypeArg,
+        cpu: Option<Count>,
     ) -> PyResult<()> {
         self.need_isolation()?;
+        let cpu = self.cpu(cpu)?;
         if end_pfn.0 > self.machine.end_pfn() {
             return Err(PyOverflowError::new_err("the range reaches past the machine's last page"));
         }
         let machine = &*self.machine;
-        let work = || machine.alloc_contig_range(CpuChoice::Current, start_pfn.0, end_pfn.0, migratetype.0);
+        let work = || machine.alloc_contig_range(cpu, start_pfn.0, end_pfn.0, migratetype.0);
         py.detach(work).map_err(range_error)
     }
 }

@@ -34,11 +34,12 @@ impl PyPageAllocator {
     ///     start_pfn: First pfn, a multiple of the section size (32768 pages of 4 KiB).
     ///     nr_pages: Number of pages, a multiple of the section size.
     ///     nid: The node.
+    ///     cpu: The cpu that does it; its counters and lists are used.
     ///
     /// Raises:
     ///     ConfigError: The kernel was configured without memory isolation.
     ///     ValueError: Not whole sections, memory there already, behind ``max_possible_pfn``, no
-    ///         such node; nothing changed.
+    ///         such node, no such cpu; nothing changed.
     ///
     /// Concurrency: Others may allocate and free meanwhile; one hotplug call at a time.
     ///
@@ -53,12 +54,20 @@ impl PyPageAllocator {
     ///     94208
     ///     >>> machine.offline_pages(1 << 16, 1 << 15)
     #[pyo3(
-        signature = (start_pfn, nr_pages, nid=NodeArg(Some(0))),
-        text_signature = "($self, start_pfn, nr_pages, nid=0)"
+        signature = (start_pfn, nr_pages, nid=NodeArg(Some(0)), *, cpu=None),
+        text_signature = "($self, start_pfn, nr_pages, nid=0, *, cpu=None)"
     )]
-    fn online_pages(&self, py: Python<'_>, start_pfn: Count, nr_pages: Count, nid: NodeArg) -> PyResult<()> {
+    fn online_pages(
+        &self,
+        py: Python<'_>,
+        start_pfn: Count,
+        nr_pages: Count,
+        nid: NodeArg,
+        cpu: Option<Count>,
+    ) -> PyResult<()> {
+        let cpu = self.cpu(cpu)?;
         let nid = u32::try_from(nid.0.unwrap_or(0)).unwrap_or(u32::MAX);
-        py.detach(|| self.machine.online_pages(CpuChoice::Current, start_pfn.0, nr_pages.0, nid)).map_err(hotplug_error)
+        py.detach(|| self.machine.online_pages(cpu, start_pfn.0, nr_pages.0, nid)).map_err(hotplug_error)
     }
 
     /// Remove memory sections whose pages are all free.
@@ -66,26 +75,34 @@ impl PyPageAllocator {
     /// Args:
     ///     start_pfn: First pfn, a multiple of the section size.
     ///     nr_pages: Number of pages, a multiple of the section size.
+    ///     cpu: The cpu that does it; its counters and lists are used.
     ///
     /// Raises:
     ///     ConfigError: The kernel was configured without memory isolation.
     ///     RangeBusyError: A page is in use; carries ``.pfn``. Nothing changed.
-    ///     ValueError: Not whole sections, not all memory of one zone, or all memory of it.
+    ///     ValueError: Not whole sections, not all memory of one zone, or all memory of it; no such
+    ///         cpu.
     ///
     /// Concurrency: Others may allocate and free meanwhile; one hotplug call at a time.
     ///
     /// Source: mm/memory_hotplug.c, ``offline_pages`` (without migration).
-    fn offline_pages(&self, py: Python<'_>, start_pfn: Count, nr_pages: Count) -> PyResult<()> {
-        py.detach(|| self.machine.offline_pages(CpuChoice::Current, start_pfn.0, nr_pages.0)).map_err(hotplug_error)
+    #[pyo3(signature = (start_pfn, nr_pages, *, cpu=None))]
+    fn offline_pages(&self, py: Python<'_>, start_pfn: Count, nr_pages: Count, cpu: Option<Count>) -> PyResult<()> {
+        let cpu = self.cpu(cpu)?;
+        py.detach(|| self.machine.offline_pages(cpu, start_pfn.0, nr_pages.0)).map_err(hotplug_error)
     }
 
     /// Take a free page away for good, as after a hardware error: its block is split around it.
     ///
     /// Args:
     ///     pfn: The page.
+    ///     cpu: The cpu that does it; its counters and lists are used.
     ///
     /// Returns:
     ///     bool: False if the page is not in a free block; nothing changed then.
+    ///
+    /// Raises:
+    ///     ValueError: No such cpu.
     ///
     /// Source: mm/page_alloc.c, ``take_page_off_buddy``.
     ///
@@ -98,21 +115,27 @@ impl PyPageAllocator {
     ///     [8196]
     ///     >>> machine.put_page_back_buddy(0x2005)
     ///     True
-    fn take_page_off_buddy(&self, pfn: PfnArg) -> bool {
-        self.machine.take_page_off_buddy(CpuChoice::Current, pfn.0)
+    #[pyo3(signature = (pfn, *, cpu=None))]
+    fn take_page_off_buddy(&self, pfn: PfnArg, cpu: Option<Count>) -> PyResult<bool> {
+        Ok(self.machine.take_page_off_buddy(self.cpu(cpu)?, pfn.0))
     }
 
     /// Give a page back that ``take_page_off_buddy`` took.
     ///
     /// Args:
     ///     pfn: The page.
+    ///     cpu: The cpu that does it; its counters and lists are used.
     ///
     /// Returns:
     ///     bool: False if it was not taken.
     ///
+    /// Raises:
+    ///     ValueError: No such cpu.
+    ///
     /// Source: mm/page_alloc.c, ``put_page_back_buddy``.
-    fn put_page_back_buddy(&self, pfn: PfnArg) -> bool {
-        self.machine.put_page_back_buddy(CpuChoice::Current, pfn.0)
+    #[pyo3(signature = (pfn, *, cpu=None))]
+    fn put_page_back_buddy(&self, pfn: PfnArg, cpu: Option<Count>) -> PyResult<bool> {
+        Ok(self.machine.put_page_back_buddy(self.cpu(cpu)?, pfn.0))
     }
 
     /// Do the periodic work of one cpu: fold its counter differentials; return a batch of pages of
