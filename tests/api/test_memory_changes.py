@@ -76,6 +76,7 @@ CHANGES: list[tuple[str, tuple[int, ...]]] = [
     ("offline_pages", (3 * SECTION, SECTION)),
     ("take_page_off_buddy", (0x3005,)),
     ("put_page_back_buddy", (0x3005,)),
+    ("take_page_off_buddy", (0x3006,)),
 ]
 
 
