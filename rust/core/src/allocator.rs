@@ -293,8 +293,28 @@ impl PageAllocator {
 
     /// An independent copy of the machine. Exact if nobody changes it meanwhile.
     pub fn fork(&self) -> Result<PageAllocator, BootError> {
-        let segment = self.segment.fork()?;
+        Self::reopen(self.segment.fork()?)
+    }
+
+    /// An independent copy of the machine that processes which this one forks share: each of them
+    /// calls [`Self::in_this_process`]. Exact if nobody changes the machine meanwhile.
+    pub fn fork_inherited(&self) -> Result<PageAllocator, BootError> {
+        Self::reopen(self.segment.fork_inherited()?)
+    }
+
+    /// The same machine, whose leases the calling process holds in its own name.
+    pub fn in_this_process(&self) -> Result<PageAllocator, BootError> {
+        Self::reopen(self.segment.share()?)
+    }
+
+    fn reopen(segment: Segment) -> Result<PageAllocator, BootError> {
         PageAllocator::open(segment).map_err(|_| BootError::MemoryMap("the machine's tables contradict each other"))
+    }
+
+    /// The process that holds the lease of a cpu slot, if somebody does.
+    pub fn lease_holder(&self, cpu: usize) -> Option<u32> {
+        let holder = self.segment.cpus[cpu].lease.load(Relaxed); // ORDERING(R6)
+        (holder != 0).then_some(holder as u32)
     }
 
     /// Everything as bytes: sparse, versioned, with a checksum.

@@ -42,7 +42,19 @@ impl std::error::Error for Violation {}
 /// Which pages were seen, one bit each.
 struct Seen(Vec<u64>);
 
+/// The free pages of a zone: which, and how many of each kind.
+struct FreePages {
+    seen: Seen,
+    nr_free: i64,
+    nr_isolated: i64,
+    nr_cma: i64,
+}
+
 impl Seen {
+    fn new(nr_pages: PageIdx) -> Self {
+        Seen(vec![0; nr_pages.div_ceil(64) as usize])
+    }
+
     /// Marks a block; false if a page of it was marked before or does not exist.
     fn mark(&mut self, x: PageIdx, order: u32, nr_pages: PageIdx) -> bool {
         let size = 1u32 << order;
@@ -66,51 +78,21 @@ impl PageAllocator {
         self.zones().try_for_each(|zone| self.validate_zone(zone))
     }
 
+    /// What holds whoever was killed at whatever instant: free blocks are aligned, disjoint and in
+    /// their zone, and none is marked as handed out. Meaningful while nobody changes the machine.
+    pub fn validate_free_lists(&self) -> Result<(), Violation> {
+        self.zones().try_for_each(|zone| self.validate_lists(zone).map(|_| ()))
+    }
+
     fn validate_zone(&self, zone: Zone<'_>) -> Result<(), Violation> {
-        let fail = |x: Option<PageIdx>, what| {
-            Err(Violation { nid: zone.node(), zone: zone.index(), pfn: x.map(|x| zone.pfn(x)), what, counts: None })
-        };
+        let fail = |x: Option<PageIdx>, what| Err(violation(zone, x, what));
         let count = |what, found: i64, expected: i64| {
             Err(Violation { nid: zone.node(), zone: zone.index(), pfn: None, what, counts: Some((found, expected)) })
         };
-        for mt in MigrateType::ALL {
-            let lists = &zone.shared.lists;
-            let no_order = lists.split.load(mt.index()).mask() >> zone.config.max_order != 0
-                || (zone.config.max_order..MAX_ORDER as u32).any(|order| !lists.list(order, mt.index()).is_empty());
-            if no_order {
-                return fail(None, "a free list of an order that does not exist is not empty");
-            }
-        }
+        let FreePages { mut seen, nr_free, nr_isolated, nr_cma } = self.validate_lists(zone)?;
         let nr_pages = zone.pages().len();
-        let mut seen = Seen(vec![0; nr_pages.div_ceil(64) as usize]);
         // First pages of the blocks on per-cpu lists.
-        let mut listed = Seen(vec![0; nr_pages.div_ceil(64) as usize]);
-        let mut nr_free = 0i64;
-        let mut nr_isolated = 0i64;
-        let mut nr_cma = 0i64;
-        for order in 0..zone.config.max_order {
-            for mt in MigrateType::ALL {
-                for x in zone.view().list(order, mt) {
-                    if !seen.mark(x, order, nr_pages) {
-                        return fail(Some(x), "a free block overlaps another, is unaligned or outside the zone");
-                    }
-                    if self.zone_of(zone.pfn(x)).is_none_or(|owner| owner.number != zone.number) {
-                        return fail(Some(x), "a free block lies outside its zone's memory");
-                    }
-                    if zone.view().info(x).kind() != InfoKind::None {
-                        return fail(Some(x), "a free block's first page is marked as handed out");
-                    }
-                    match mt {
-                        MigrateType::Isolate => nr_isolated += 1 << order,
-                        MigrateType::Cma => {
-                            nr_cma += 1 << order;
-                            nr_free += 1 << order;
-                        }
-                        _ => nr_free += 1 << order,
-                    }
-                }
-            }
-        }
+        let mut listed = Seen::new(nr_pages);
         for cpu in 0..zone.cpu_zones.len() {
             let mut pages = 0i64;
             for index in 0..zone.config.nr_pcp_lists() {
@@ -159,4 +141,47 @@ impl PageAllocator {
         }
         Ok(())
     }
+
+    /// Recounts the free lists and split registers of a zone.
+    fn validate_lists(&self, zone: Zone<'_>) -> Result<FreePages, Violation> {
+        let fail = |x: Option<PageIdx>, what| Err(violation(zone, x, what));
+        for mt in MigrateType::ALL {
+            let lists = &zone.shared.lists;
+            let no_order = lists.split.load(mt.index()).mask() >> zone.config.max_order != 0
+                || (zone.config.max_order..MAX_ORDER as u32).any(|order| !lists.list(order, mt.index()).is_empty());
+            if no_order {
+                return fail(None, "a free list of an order that does not exist is not empty");
+            }
+        }
+        let nr_pages = zone.pages().len();
+        let mut free = FreePages { seen: Seen::new(nr_pages), nr_free: 0, nr_isolated: 0, nr_cma: 0 };
+        for order in 0..zone.config.max_order {
+            for mt in MigrateType::ALL {
+                for x in zone.view().list(order, mt) {
+                    if !free.seen.mark(x, order, nr_pages) {
+                        return fail(Some(x), "a free block overlaps another, is unaligned or outside the zone");
+                    }
+                    if self.zone_of(zone.pfn(x)).is_none_or(|owner| owner.number != zone.number) {
+                        return fail(Some(x), "a free block lies outside its zone's memory");
+                    }
+                    if zone.view().info(x).kind() != InfoKind::None {
+                        return fail(Some(x), "a free block's first page is marked as handed out");
+                    }
+                    match mt {
+                        MigrateType::Isolate => free.nr_isolated += 1 << order,
+                        MigrateType::Cma => {
+                            free.nr_cma += 1 << order;
+                            free.nr_free += 1 << order;
+                        }
+                        _ => free.nr_free += 1 << order,
+                    }
+                }
+            }
+        }
+        Ok(free)
+    }
+}
+
+fn violation(zone: Zone<'_>, x: Option<PageIdx>, what: &'static str) -> Violation {
+    Violation { nid: zone.node(), zone: zone.index(), pfn: x.map(|x| zone.pfn(x)), what, counts: None }
 }

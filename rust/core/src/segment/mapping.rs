@@ -24,10 +24,19 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Fresh private zeroed memory; pages that are never touched cost nothing. Err is the errno.
     pub fn anonymous(len: usize) -> Result<Arc<Mapping>, i32> {
+        Self::fresh(len, libc::MAP_PRIVATE)
+    }
+
+    /// The same, but processes that this one forks share it.
+    pub fn inherited(len: usize) -> Result<Arc<Mapping>, i32> {
+        Self::fresh(len, libc::MAP_SHARED)
+    }
+
+    fn fresh(len: usize, sharing: i32) -> Result<Arc<Mapping>, i32> {
         let len = len.next_multiple_of(OS_PAGE).max(OS_PAGE);
         let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a null hint and a private anonymous mapping touch no existing memory.
+        let flags = sharing | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a null hint and an anonymous mapping touch no existing memory.
         let base = unsafe { libc::mmap(core::ptr::null_mut(), len, protection, flags, -1, 0) };
         if base == libc::MAP_FAILED {
             return Err(last_errno());
@@ -72,17 +81,15 @@ impl Mapping {
         }
     }
 
-    /// A copy in fresh private memory. Err is the errno.
-    pub fn duplicate(&self) -> Result<Arc<Mapping>, i32> {
-        let copy = Mapping::anonymous(self.len)?;
-        let target = copy.words();
+    /// Copies everything into a fresh mapping of the same length.
+    pub fn copy_to(&self, fresh: &Mapping) {
+        let target = fresh.words();
         self.for_each_page(|number, page| {
             let start = number * WORDS_PER_OS_PAGE;
             for (to, from) in target[start..start + WORDS_PER_OS_PAGE].iter().zip(page) {
                 to.store(from.load(Relaxed), Relaxed); // ORDERING(R5)
             }
         });
-        Ok(copy)
     }
 }
 

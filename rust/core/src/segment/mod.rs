@@ -141,8 +141,24 @@ impl Segment {
 
     /// An independent copy in private memory.
     pub fn fork(&self) -> Result<Segment, BootError> {
-        let map = self.map.duplicate().map_err(BootError::OutOfMemory)?;
+        self.copy_into(Mapping::anonymous(self.map.len()))
+    }
+
+    /// An independent copy in memory that processes which this one forks share.
+    pub fn fork_inherited(&self) -> Result<Segment, BootError> {
+        self.copy_into(Mapping::inherited(self.map.len()))
+    }
+
+    fn copy_into(&self, map: Result<Arc<Mapping>, i32>) -> Result<Segment, BootError> {
+        let map = map.map_err(BootError::OutOfMemory)?;
+        self.map.copy_to(&map);
         Self::over(map, self.geometry.clone()).ok_or(BootError::MemoryMap("the segment does not hold its tables"))
+    }
+
+    /// The same segment for another owner.
+    pub fn share(&self) -> Result<Segment, BootError> {
+        Self::over(self.map.clone(), self.geometry.clone())
+            .ok_or(BootError::MemoryMap("the segment does not hold its tables"))
     }
 
     /// The pageblock types from the pageblock of `base_pfn` on.
