@@ -4,7 +4,7 @@
 //! There is no kswapd thread: where the kernel wakes it, its work is done at once by the caller,
 //! with the watermarks it works for and the effects it has on per-cpu lists, counters and boosts.
 
-use crate::allocator::PageAllocator;
+use crate::allocator::{CpuChoice, PageAllocator};
 use crate::gfp::{AllocFlags, Gfp};
 use crate::node::KswapdRun;
 use crate::pressure::{Hooks, PressureEvent, Request, Scan, as_memalloc, is_memalloc};
@@ -44,7 +44,10 @@ fn lower(word: &AtomicU64, amount: u64) {
 
 impl PageAllocator {
     /// Direct reclaim (`try_to_free_pages`): pages freed.
-    pub(crate) fn direct_reclaim(&self, request: Request, hooks: &dyn Hooks) -> u64 {
+    pub(crate) fn direct_reclaim(&self, cpu: CpuChoice, request: Request, hooks: &dyn Hooks) -> u64 {
+        if let Some(slot) = self.segment.cpus.get(self.cpu_hint(cpu)) {
+            slot.allocstall[request.highest_zone].fetch_add(1, Relaxed); // ORDERING(R7)
+        }
         hooks.event(PressureEvent::DirectReclaim(request));
         if !hooks.has_shrinkers() {
             return 0;

@@ -113,7 +113,7 @@ impl PageAllocator {
         hooks: &dyn Hooks,
     ) -> (bool, Option<Taken<'a>>) {
         let costly = ctx.order > COSTLY_ORDER;
-        let progress = self.direct_reclaim(request, hooks);
+        let progress = self.direct_reclaim(ctx.cpu, request, hooks);
         if progress > 0 {
             let mut page = self.get_page_from_freelist(ctx, walk, gfp, flags, hooks);
             if page.is_none() {

@@ -13,7 +13,7 @@ use crate::types::MAX_NR_ZONES;
 pub const MAGIC: u64 = u64::from_le_bytes(*b"pgbuddy\0");
 
 /// Version of the tables below.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Words that hold the configuration.
 pub const CONFIG_WORDS: usize = 24;
@@ -448,6 +448,8 @@ shared! {
         il_prev: AtomicU32,
         /// Nodes of the policy.
         policy_nodes: AtomicU64,
+        /// vm event allocstall, by highest zone index of the requests.
+        allocstall: [AtomicU64; MAX_NR_ZONES],
     }
 }
 

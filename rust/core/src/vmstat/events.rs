@@ -45,7 +45,13 @@ impl PageAllocator {
         };
         let of_kind = |kind: ZoneKind| self.zones().filter(move |zone| zone.kind() == kind);
         add(PGALLOC, &|kind| of_kind(kind).map(|zone| zone.vm_events().0).sum());
-        add(ALLOCSTALL, &|_| 0);
+        add(ALLOCSTALL, &|kind| {
+            let index = self.config().zone_kinds().position(|other| other == kind);
+            let cpus = self.segment.cpus.iter();
+            // ORDERING(R7)
+            index.map_or(0, |index| cpus.fold(0, |sum, cpu| sum.wrapping_add(cpu.allocstall[index].load(Relaxed))))
+        });
+        // Pages that isolation from the LRU lists passes over: there are no such lists here.
         add(PGSKIP, &|_| 0);
         items.push(("pgfree", self.zones().map(|zone| zone.vm_events().1).sum()));
         items.push(("nr_unstable", 0));

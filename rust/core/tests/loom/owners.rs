@@ -38,6 +38,7 @@ impl Machine {
             policy_home: zero(),
             il_prev: zero(),
             policy_nodes: AtomicU64::new(0),
+            allocstall: Default::default(),
         };
         // The last pair of in-flight words is for those without a lease.
         let zone = Zone::new(4, 2);

@@ -36,6 +36,32 @@ impl Hooks for Cache<'_> {
     }
 }
 
+/// Direct reclaim is counted once per call, at the highest zone that the request may use.
+#[test]
+fn direct_reclaims_are_counted() {
+    let machine = machine(&Config::default(), 64);
+    let counted = || -> Vec<(&str, u64)> {
+        let items = machine.vmstat_report().items;
+        items.into_iter().filter(|(name, count)| name.starts_with("allocstall") && *count > 0).collect()
+    };
+    for gfp in [Gfp::GFP_ATOMIC, Gfp::GFP_ATOMIC | Gfp::DMA] {
+        while alloc(&machine, gfp, 0).is_ok() {}
+    }
+    assert_eq!(counted(), [], "these do not reclaim");
+    let cache = Cache::new(&machine);
+    let norm = Gfp::GFP_KERNEL | Gfp::NORETRY;
+    assert!(alloc(&machine, norm, 0).is_err());
+    assert!(alloc(&machine, norm | Gfp::DMA, 0).is_err());
+    for _ in 0..2 {
+        assert!(alloc_with(&machine, Gfp::GFP_HIGHUSER_MOVABLE, 0, &cache).is_err());
+    }
+    let nr_rounds =
+        cache.events.borrow().iter().filter(|event| matches!(event, PressureEvent::DirectReclaim(_))).count();
+    assert!(nr_rounds > 1);
+    assert_eq!(counted(), [("allocstall_dma", 1), ("allocstall_normal", 1), ("allocstall_movable", nr_rounds as u64)]);
+    assert_eq!(PageAllocator::restore(&machine.snapshot()).unwrap().vmstat_report(), machine.vmstat_report());
+}
+
 #[test]
 fn background_reclaim_runs_until_the_high_watermark() {
     let machine = machine(&Config::default(), 64);
