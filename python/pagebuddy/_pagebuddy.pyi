@@ -33,6 +33,7 @@ __all__ = [
     "ZoneTable",
     "__version__",
     "_build_info",
+    "_core_pairs",
     "_replay_file",
 ]
 
@@ -45,6 +46,7 @@ _TextSource: TypeAlias = str | bytes | PathLike[str]
 __version__: str
 
 def _build_info() -> dict[str, dict[str, Any]]: ...
+def _core_pairs(machine: PageAllocator, nr_pairs: SupportsIndex) -> None: ...
 def _replay_file(
     path: str | PathLike[str], progress: Callable[[float, int], object] | None = None
 ) -> dict[str, Any]: ...

@@ -109,9 +109,10 @@ impl PyPageAllocator {
         }
     }
 
+    /// The exception for a failed allocation.
     #[cold]
     #[inline(never)]
-    fn failed(&self, py: Python<'_>, error: AllocError, request: AllocRequest, cpu: CpuChoice) -> PyErr {
+    pub fn failed(&self, py: Python<'_>, error: AllocError, request: AllocRequest, cpu: CpuChoice) -> PyErr {
         let report = PyFailureReport { machine: Arc::clone(&self.machine), request, cpu };
         let report = match Py::new(py, report) {
             Ok(report) => report,

@@ -133,11 +133,15 @@ impl PyPageAllocator {
     pub fn cpu(&self, cpu: Option<Count>) -> PyResult<CpuChoice> {
         match cpu {
             None => Ok(CpuChoice::Current),
-            Some(cpu) => match usize::try_from(cpu.0) {
-                Ok(cpu) if self.machine.is_cpu_online(cpu) => Ok(CpuChoice::Fixed(cpu)),
-                _ => Err(self.no_such_cpu()),
-            },
+            Some(cpu) => self.online_cpu(cpu).ok_or_else(|| self.no_such_cpu()),
         }
+    }
+
+    /// A cpu by its number, if it is online.
+    #[inline]
+    pub fn online_cpu(&self, cpu: Count) -> Option<CpuChoice> {
+        let cpu = usize::try_from(cpu.0).ok().filter(|cpu| self.machine.is_cpu_online(*cpu))?;
+        Some(CpuChoice::Fixed(cpu))
     }
 
     #[cold]

@@ -6,7 +6,9 @@ mod arguments;
 mod build_info;
 mod config;
 mod convert;
+mod core_pairs;
 mod errors;
+mod fast_call;
 mod hotplug;
 mod look;
 mod memblock;
@@ -35,6 +37,8 @@ mod _pagebuddy {
     #[pymodule_export]
     use crate::config::PyConfig;
     #[pymodule_export]
+    use crate::core_pairs::core_pairs;
+    #[pymodule_export]
     use crate::memblock::{PyMemblock, PyMemblockRegion};
     #[pymodule_export]
     use crate::node::{PyNode, PyNodeTable};
@@ -55,6 +59,7 @@ mod _pagebuddy {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::fast_call::install(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }
