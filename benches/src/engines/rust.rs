@@ -4,7 +4,6 @@ use super::{Engine, Hand, Level, MOVABLE, gfp};
 use crate::ffi::NO_PAGE;
 use crate::twins::Machine;
 use pagebuddy_core::allocator::{CpuChoice, PageAllocator};
-use pagebuddy_core::buddy::Buddy;
 use pagebuddy_core::bulk::BulkRequest;
 use pagebuddy_core::cpu::Cpu;
 use pagebuddy_core::free_area::Side;
@@ -21,14 +20,6 @@ const HOLDER: u64 = 1;
 
 fn migratetype(mt: u32) -> MigrateType {
     MigrateType::from_index(mt as usize).unwrap_or(MigrateType::Unmovable)
-}
-
-/// The zone's buddy allocator on behalf of cpu slot `thread`, without a lease.
-#[inline(always)]
-fn buddy(zone: Zone<'_>, thread: usize) -> Buddy<'_> {
-    let mut buddy = zone.view();
-    buddy.area.in_flight.own = zone.0.in_flight.get(thread);
-    buddy
 }
 
 /// [`Level::Zone`].
@@ -56,7 +47,7 @@ impl Engine for ZoneLevel<'_> {
 impl Hand for ZoneHand<'_> {
     #[inline(never)]
     fn alloc(&self, order: u32, mt: u32) -> u64 {
-        match buddy(self.zone, self.thread).take_smallest(order, mt as usize) {
+        match self.zone.buddy_of(self.thread).take_smallest(order, mt as usize) {
             Some(x) => self.zone.pfn(x),
             None => NO_PAGE,
         }
@@ -65,13 +56,13 @@ impl Hand for ZoneHand<'_> {
     #[inline(never)]
     fn free(&self, pfn: u64, order: u32) {
         let x = self.zone.idx(pfn);
-        let buddy = buddy(self.zone, self.thread);
+        let buddy = self.zone.buddy_of(self.thread);
         buddy.put(x, order, buddy.blocks().get(x).index(), Side::Likely);
     }
 
     #[inline(never)]
     fn alloc_bulk(&self, pfns: &mut [u64]) -> usize {
-        let buddy = buddy(self.zone, self.thread);
+        let buddy = self.zone.buddy_of(self.thread);
         for (taken, pfn) in pfns.iter_mut().enumerate() {
             let Some(x) = buddy.take_smallest(0, MOVABLE as usize) else { return taken };
             *pfn = self.zone.pfn(x);
@@ -81,7 +72,7 @@ impl Hand for ZoneHand<'_> {
 
     #[inline(never)]
     fn free_bulk(&self, pfns: &[u64]) {
-        let buddy = buddy(self.zone, self.thread);
+        let buddy = self.zone.buddy_of(self.thread);
         for &pfn in pfns {
             let x = self.zone.idx(pfn);
             buddy.put(x, 0, buddy.blocks().get(x).index(), Side::Likely);

@@ -6,6 +6,7 @@ use crate::error::BootError;
 use crate::gfp::{Gfp, GfpZoneTable};
 use crate::memblock::FLAG_MIRROR;
 use crate::node::NodeParts;
+use crate::pcp_sizing::PcpOrders;
 use crate::segment::{ImageError, MIXED, Machine, Segment};
 use crate::sync::{AtomicU32, Relaxed};
 use crate::trace::TraceSink;
@@ -45,6 +46,7 @@ pub struct PageAllocator {
     spans: Vec<Span>,
     block_shift: u32,
     holder: u64,
+    pcp_orders: PcpOrders,
     trace: Arc<TraceSink>,
     tells_fallbacks: Arc<AtomicU32>,
 }
@@ -86,6 +88,7 @@ impl PageAllocator {
             spans: Vec::new(),
             block_shift,
             holder: u64::from(std::process::id()),
+            pcp_orders: PcpOrders::new(&config),
             trace,
             tells_fallbacks,
         };
@@ -273,6 +276,18 @@ impl PageAllocator {
         self.spans[..after].last().filter(|span| pfn < span.end).map(|span| span.zone)
     }
 
+    /// Orders that go through the per-cpu lists.
+    #[inline(always)]
+    pub(crate) fn pcp_orders(&self) -> PcpOrders {
+        self.pcp_orders
+    }
+
+    /// Who leases are held by.
+    #[inline(always)]
+    pub(crate) fn holder(&self) -> u64 {
+        self.holder
+    }
+
     /// Enters a cpu: takes its lease if it is free.
     #[inline(always)]
     pub(crate) fn enter(&self, choice: CpuChoice) -> Cpu<'_> {
@@ -287,7 +302,10 @@ impl PageAllocator {
     pub(crate) fn cpu_hint(&self, choice: CpuChoice) -> usize {
         match choice {
             CpuChoice::Fixed(id) => id,
-            CpuChoice::Current => current_cpu() % self.segment.cpus.len(),
+            CpuChoice::Current => {
+                let (cpu, nr_cpus) = (current_cpu(), self.segment.cpus.len());
+                if cpu < nr_cpus { cpu } else { cpu % nr_cpus }
+            }
         }
     }
 
@@ -377,9 +395,7 @@ fn zone_parts(
         machine: segment.machine.share(),
         cpu_zones: segment.cpu_zones_of(number)?,
         cpus: segment.cpus.share(),
-        in_flight: segment.in_flight.share(),
-        page_descs: segment.pages.get(number)?.share(),
-        pageblocks: segment.pageblocks_from(base_pfn, config.pageblock_order)?,
+        buddies: segment.buddies(number, config, base_pfn)?,
         trace: trace.clone(),
         tells_fallbacks: tells_fallbacks.clone(),
         shared,

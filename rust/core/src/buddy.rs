@@ -32,25 +32,25 @@ pub struct Buddy<'a> {
 impl<'a> Buddy<'a> {
     /// The page array.
     #[inline(always)]
-    pub fn pages(self) -> PageArray<'a> {
+    pub fn pages(&self) -> PageArray<'a> {
         self.area.lists.pages
     }
 
     /// Pageblock types.
     #[inline(always)]
-    pub fn blocks(self) -> Pageblocks<'a> {
+    pub fn blocks(&self) -> Pageblocks<'a> {
         self.area.rule.blocks
     }
 
     /// A page's info word.
     #[inline(always)]
-    pub fn info(self, x: PageIdx) -> PageInfo {
+    pub fn info(&self, x: PageIdx) -> PageInfo {
         PageInfo::from_raw(self.pages().page(x).info.load(Relaxed)) // ORDERING(R4)
     }
 
     /// Overwrites the info word of a page we own.
     #[inline(always)]
-    pub fn set_info(self, x: PageIdx, info: PageInfo) {
+    pub fn set_info(&self, x: PageIdx, info: PageInfo) {
         self.pages().page(x).info.store(info.raw(), Relaxed); // ORDERING(R4)
     }
 
@@ -68,34 +68,31 @@ impl<'a> Buddy<'a> {
     /// Runs `work`, which takes blocks out and puts blocks back, so that nobody takes blocks that
     /// are in no list for the moment for blocks that do not exist.
     #[inline(always)]
-    pub fn announced<R>(self, work: impl FnOnce() -> R) -> R {
+    pub fn announced<R>(&self, work: impl FnOnce() -> R) -> R {
         self.area.in_flight.announced(work)
     }
 
     /// Takes a block of exactly `order` from the smallest fitting block of list type `mt`
     /// (`__rmqueue_smallest` and `expand`).
-    #[inline]
-    pub fn take_smallest(self, order: u32, mt: usize) -> Option<PageIdx> {
+    #[inline(always)]
+    pub fn take_smallest(&self, order: u32, mt: usize) -> Option<PageIdx> {
         let mut patience = 0;
         let split = &self.area.lists.lists.split;
         'again: loop {
             let register = split.load(mt);
             let in_register = register.smallest_from(order);
-            for k in order..in_register.unwrap_or(self.area.rule.top + 1) {
-                if self.area.lists.lists.list(k, mt).is_empty() {
-                    continue;
-                }
-                if k == order {
-                    if let Some(p) = self.area.lists.pop(k, mt) {
-                        return Some(p);
-                    }
-                } else if let Some(p) = self.announced(|| {
-                    let p = self.area.lists.pop(k, mt)?;
+            let lists = order..in_register.unwrap_or(self.area.rule.top + 1);
+            if let Some(k) = lists.into_iter().find(|&k| !self.area.lists.lists.list(k, mt).is_empty()) {
+                self.area.in_flight.begin();
+                let taken = self.area.lists.pop(k, mt);
+                if let Some(p) = taken {
                     self.area.install(mt, p, ((1 << k) - 1) & !((1 << order) - 1));
-                    Some(p)
-                }) {
-                    return Some(p);
                 }
+                self.area.in_flight.end();
+                if taken.is_some() {
+                    return taken;
+                }
+                continue 'again; // somebody took it first
             }
             if let Some(k) = in_register {
                 let below = register.mask() & ((1 << order) - 1);
@@ -123,7 +120,7 @@ impl<'a> Buddy<'a> {
     /// it cannot stop us.
     #[cold]
     #[inline(never)]
-    fn may_fail(self, order: u32, mt: usize, patience: &mut u32) -> bool {
+    fn may_fail(&self, order: u32, mt: usize, patience: &mut u32) -> bool {
         let lists = self.area.lists.lists;
         let orders = order..self.area.rule.top + 1;
         let quiet_before = self.area.in_flight.others_quiet();
@@ -151,14 +148,16 @@ impl<'a> Buddy<'a> {
     }
 
     /// Frees a block we own to list type `mt` (`__free_one_page`, counters apart).
-    #[inline]
-    pub fn put(self, p: PageIdx, order: u32, mt: usize, side: Side) {
-        self.announced(|| self.area.put(p, order, mt, side));
+    #[inline(always)]
+    pub fn put(&self, p: PageIdx, order: u32, mt: usize, side: Side) {
+        self.area.in_flight.begin();
+        self.area.put(p, order, mt, side);
+        self.area.in_flight.end();
     }
 
     /// Moves free block (x, order) to the back of list type `mt` (`move_to_free_list`). False if
     /// somebody else took it first.
-    pub fn move_to_back(self, x: PageIdx, order: u32, mt: usize) -> bool {
+    pub fn move_to_back(&self, x: PageIdx, order: u32, mt: usize) -> bool {
         self.announced(|| {
             // A pair that is kept apart stays a pair: the kernel does not merge in a move.
             let kept = self.area.look_for_kept_pair(x, order);
@@ -174,7 +173,7 @@ impl<'a> Buddy<'a> {
     }
 
     /// The order of the free block that starts exactly at `x`, if there is one.
-    pub fn free_order(self, x: PageIdx) -> Option<u32> {
+    pub fn free_order(&self, x: PageIdx) -> Option<u32> {
         let word = self.area.lists.word(x);
         if matches!(word.kind(), crate::word::page_word::Kind::Free) {
             return Some(word.order());
@@ -184,7 +183,7 @@ impl<'a> Buddy<'a> {
     }
 
     /// The free block that contains `x`.
-    pub fn free_block_of(self, x: PageIdx) -> Option<(PageIdx, u32)> {
+    pub fn free_block_of(&self, x: PageIdx) -> Option<(PageIdx, u32)> {
         (0..=self.area.rule.top).find_map(|order| {
             let first = x & !((1 << order) - 1);
             self.free_order(first).filter(|&found| found >= order).map(|found| (first, found))
@@ -193,7 +192,7 @@ impl<'a> Buddy<'a> {
 
     /// Moves every free block that starts in `start..=end` to the back of list type `mt`, in
     /// ascending order, and counts movable pages on the way (`move_freepages`).
-    pub fn move_free_blocks(self, start: PageIdx, end: PageIdx, mt: usize) -> Moved {
+    pub fn move_free_blocks(&self, start: PageIdx, end: PageIdx, mt: usize) -> Moved {
         self.announced(|| self.area.spill_around(start));
         let mut moved = Moved::default();
         let mut x = start;
@@ -215,7 +214,7 @@ impl<'a> Buddy<'a> {
 
     /// On an LRU list, or the second page of an allocated compound block of two pages (whose page
     /// count looks like the mark of a movable page).
-    fn counts_as_movable(self, x: PageIdx) -> bool {
+    fn counts_as_movable(&self, x: PageIdx) -> bool {
         let info = self.info(x);
         if info.is_movable() {
             return true;
@@ -227,7 +226,7 @@ impl<'a> Buddy<'a> {
     }
 
     /// Number of blocks in list (order, mt), counted by walking.
-    pub fn nr_blocks(self, order: u32, mt: MigrateType) -> u64 {
+    pub fn nr_blocks(&self, order: u32, mt: MigrateType) -> u64 {
         let mut count = 0;
         self.area.lists.for_each(order, mt.index(), |_| {
             count += 1;
@@ -237,7 +236,7 @@ impl<'a> Buddy<'a> {
     }
 
     /// The blocks of list (order, mt), head first.
-    pub fn list(self, order: u32, mt: MigrateType) -> Vec<PageIdx> {
+    pub fn list(&self, order: u32, mt: MigrateType) -> Vec<PageIdx> {
         let mut blocks = Vec::new();
         self.area.lists.for_each(order, mt.index(), |x| {
             debug_assert!(x != NIL);

@@ -5,7 +5,8 @@ use crate::gfp::Gfp;
 use crate::page_alloc::{AllocError, AllocRequest};
 use crate::pressure::{Hooks, as_memalloc};
 use crate::sync::Relaxed;
-use crate::types::Pfn;
+use crate::types::{MigrateType, Pfn};
+use crate::word::PageIdx;
 use crate::word::page_info::PageInfo;
 
 /// A bulk request for single pages.
@@ -99,31 +100,32 @@ impl PageAllocator {
         let walk = self.walk(request.nid, gfp, request.nodemask);
         let (zone, preferred, flags) = self.bulk_zone(walk, gfp, mt, slots.len() as u64)?;
         let cpu = self.enter(cpu);
-        let mut filled = start;
+        let nr_slots = slots.len();
+        let wanted = slots[start..].iter().filter(|slot| slot.is_empty()).count();
+        let mut empty = slots.iter_mut().enumerate().skip(start).filter(|(_, slot)| slot.is_empty()).peekable();
         let mut taken = 0;
-        for slot in &mut slots[start..] {
-            if slot.is_empty() {
-                let page = match zone.pcp(&cpu) {
-                    Some(pcp) => pcp.take(&cpu, 0, mt, flags),
-                    None => zone.rmqueue_locked(&cpu, 0, mt, flags).map(|(x, from)| {
-                        zone.mod_free_pages(&cpu, -1);
-                        if from == crate::types::MigrateType::Cma {
-                            zone.mod_free_cma(&cpu, -1);
-                        }
-                        x
-                    }),
-                };
-                let Some(x) = page else {
-                    if filled == 0 {
-                        return None;
-                    }
-                    break;
-                };
-                zone.view().set_info(x, PageInfo::allocated(0, false, false));
+        let mut give = |x: PageIdx| {
+            zone.view().set_info(x, PageInfo::allocated(0, false, false));
+            if let Some((_, slot)) = empty.next() {
                 slot.fill(zone.pfn(x));
-                taken += 1;
             }
-            filled += 1;
+            taken += 1;
+        };
+        if let Some(pcp) = zone.pcp(&cpu) {
+            pcp.take_many(&cpu, mt, flags, wanted, give);
+        } else {
+            for _ in 0..wanted {
+                let Some((x, from)) = zone.rmqueue_locked(&cpu, 0, mt, flags) else { break };
+                zone.mod_free_pages(&cpu, -1);
+                if from == MigrateType::Cma {
+                    zone.mod_free_cma(&cpu, -1);
+                }
+                give(x);
+            }
+        }
+        let filled = empty.peek().map_or(nr_slots, |(first_empty, _)| *first_empty);
+        if filled == 0 {
+            return None;
         }
         zone.count_pgalloc(&cpu, taken);
         zone.count_numa_allocation(&cpu, preferred, taken);

@@ -8,12 +8,36 @@ use crate::segment::CpuSlot;
 use crate::sync::{Acquire, Relaxed, Release};
 use core::cell::Cell;
 
+/// A lease of a cpu slot; dropping it gives it back.
+pub struct Lease<'a>(&'a CpuSlot);
+
+impl<'a> Lease<'a> {
+    /// The lease of a slot that nobody uses.
+    #[inline(always)]
+    pub fn take(slot: &'a CpuSlot, holder: u64) -> Option<Lease<'a>> {
+        // ORDERING(R6): a cheap look first; the CAS decides.
+        let is_ours = slot.lease.load(Relaxed) == 0
+            // ORDERING(P7): Acquire, sees what the last holder wrote.
+            && slot.lease.compare_exchange(0, holder, Acquire, Relaxed).is_ok();
+        // Not `then_some`, which would make and drop a lease that we do not have.
+        is_ours.then(|| Lease(slot))
+    }
+}
+
+impl Drop for Lease<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // ORDERING(P7): Release, publishes what we wrote to the next holder.
+        self.0.lease.store(0, Release);
+    }
+}
+
 /// A cpu a caller runs on, and whether its per-cpu state is ours for the moment.
 #[expect(clippy::box_collection, reason = "one word on every call's stack instead of three")]
 pub struct Cpu<'a> {
     slot: &'a CpuSlot,
     id: usize,
-    leased: bool,
+    lease: Option<Lease<'a>>,
     /// Fallbacks to tell of when the lease is given back.
     fallbacks: Cell<Option<Box<Vec<PressureEvent>>>>,
 }
@@ -23,11 +47,8 @@ impl<'a> Cpu<'a> {
     #[inline(always)]
     pub fn enter(slots: &'a [CpuSlot], id: usize, holder: u64) -> Cpu<'a> {
         let slot = &slots[id];
-        // ORDERING(R6): a cheap look first; the CAS decides.
-        let leased = slot.lease.load(Relaxed) == 0
-            // ORDERING(P7): Acquire, sees what the last holder wrote.
-            && slot.lease.compare_exchange(0, holder, Acquire, Relaxed).is_ok();
-        Cpu { slot, id, leased, fallbacks: Cell::new(None) }
+        let lease = Lease::take(slot, holder);
+        Cpu { slot, id, lease, fallbacks: Cell::new(None) }
     }
 
     /// A free online cpu, `first` if possible; unleased `first` if all are taken.
@@ -41,11 +62,11 @@ impl<'a> Cpu<'a> {
                 continue;
             }
             let cpu = Cpu::enter(slots, id, holder);
-            if cpu.leased {
+            if cpu.lease.is_some() {
                 return cpu;
             }
         }
-        Cpu { slot: &slots[first], id: first, leased: false, fallbacks: Cell::new(None) }
+        Cpu { slot: &slots[first], id: first, lease: None, fallbacks: Cell::new(None) }
     }
 
     /// Number of the cpu.
@@ -57,7 +78,7 @@ impl<'a> Cpu<'a> {
     /// May we use the cpu's lists and differentials?
     #[inline(always)]
     pub fn is_leased(&self) -> bool {
-        self.leased
+        self.lease.is_some()
     }
 
     /// Remembers a fallback until the lease is given back.
@@ -82,16 +103,6 @@ impl<'a> Cpu<'a> {
 
 impl core::fmt::Debug for Cpu<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "cpu {}{}", self.id, if self.leased { " (leased)" } else { "" })
-    }
-}
-
-impl Drop for Cpu<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if self.leased {
-            // ORDERING(P7): Release, publishes what we wrote to the next holder.
-            self.slot.lease.store(0, Release);
-        }
+        write!(f, "cpu {}{}", self.id, if self.is_leased() { " (leased)" } else { "" })
     }
 }

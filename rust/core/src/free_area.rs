@@ -40,20 +40,20 @@ pub struct MergeRule<'a> {
 impl MergeRule<'_> {
     /// Does the zone have isolated pageblocks?
     #[inline(always)]
-    pub fn has_isolated(self) -> bool {
+    pub fn has_isolated(&self) -> bool {
         self.nr_isolated.load(Relaxed) != 0 // ORDERING(R3)
     }
 
     /// May two buddies of this order both be free for good? Only isolation keeps such pairs apart,
     /// and only from the pageblock order on; they stay apart when it ends, until one is used.
     #[inline(always)]
-    pub fn keeps_pairs(self, order: u32) -> bool {
+    pub fn keeps_pairs(&self, order: u32) -> bool {
         (order >= self.blocks.order() && self.has_isolation) || planted(Bug::EveryPairIsKept)
     }
 
     /// Block (p, order), to be freed to list `mt`, may merge up to this order without asking again.
     #[inline(always)]
-    fn limit(self, p: PageIdx, order: u32, mt: usize) -> u32 {
+    fn limit(&self, p: PageIdx, order: u32, mt: usize) -> u32 {
         if !self.has_isolated() {
             return self.top;
         }
@@ -87,24 +87,24 @@ pub struct FreeArea<'a> {
 
 impl FreeArea<'_> {
     #[inline(always)]
-    fn register(self, mt: usize) -> SplitRegister {
+    fn register(&self, mt: usize) -> SplitRegister {
         self.lists.lists.split.load(mt)
     }
 
     #[inline(always)]
-    fn cas_register(self, mt: usize, old: SplitRegister, new: SplitRegister) -> Result<(), SplitRegister> {
+    fn cas_register(&self, mt: usize, old: SplitRegister, new: SplitRegister) -> Result<(), SplitRegister> {
         self.lists.lists.split.cas(mt, old, new)
     }
 
     /// Is there a block of exactly this order and migratetype? (A linked zombie counts.)
     #[inline(always)]
-    pub fn has(self, order: u32, mt: usize) -> bool {
+    pub fn has(&self, order: u32, mt: usize) -> bool {
         self.register(mt).has(order) || !self.lists.lists.list(order, mt).is_empty()
     }
 
     /// Is there a block of at least this order that an ordinary request could use?
     #[inline(always)]
-    pub fn has_any_from(self, order: u32) -> bool {
+    pub fn has_any_from(&self, order: u32) -> bool {
         (0..MIGRATE_PCPTYPES).any(|mt| self.register(mt).smallest_from(order).is_some())
             || (order..self.rule.top + 1)
                 .rev()
@@ -113,21 +113,27 @@ impl FreeArea<'_> {
 
     /// Is block (b, order) free, in whatever list or register?
     #[inline(always)]
-    pub fn is_free(self, b: PageIdx, order: u32) -> bool {
+    pub fn is_free(&self, b: PageIdx, order: u32) -> bool {
         self.lists.is_free(b, order) || self.register_of(b, order).is_some()
     }
 
     /// The migratetype whose split register holds block (b, order).
     #[inline(always)]
-    fn register_of(self, b: PageIdx, order: u32) -> Option<usize> {
-        (0..NR_MIGRATETYPES).find(|&mt| self.register(mt).contains(b, order))
+    fn register_of(&self, b: PageIdx, order: u32) -> Option<usize> {
+        self.used_registers().find(|mt| self.register(mt).contains(b, order))
+    }
+
+    /// The split registers that may have elements.
+    #[inline(always)]
+    fn used_registers(&self) -> Registers {
+        Registers(self.lists.lists.split.used())
     }
 
     // ---- putting blocks in ------------------------------------------------------------------
 
     /// Puts a block we own at the front.
-    #[inline]
-    pub fn push_front(self, x: PageIdx, order: u32, mt: usize) {
+    #[inline(always)]
+    pub fn push_front(&self, x: PageIdx, order: u32, mt: usize) {
         let register = self.register(mt);
         if register.has(order) {
             self.spill(mt, register, 1 << order);
@@ -137,7 +143,7 @@ impl FreeArea<'_> {
 
     /// Puts a block we own at the back.
     #[inline]
-    pub fn push_back(self, x: PageIdx, order: u32, mt: usize) {
+    pub fn push_back(&self, x: PageIdx, order: u32, mt: usize) {
         self.lists.push_back(x, order, mt);
     }
 
@@ -148,7 +154,7 @@ impl FreeArea<'_> {
     /// kernel does not merge it here either.
     #[cold]
     #[inline(never)]
-    pub fn spill(self, mt: usize, register: SplitRegister, orders: u32) {
+    pub fn spill(&self, mt: usize, register: SplitRegister, orders: u32) {
         let orders = orders & register.mask();
         let each = |f: &mut dyn FnMut(u32)| {
             (0..MAX_ORDER as u32).rev().filter(|o| orders >> o & 1 == 1).for_each(f);
@@ -173,7 +179,7 @@ impl FreeArea<'_> {
     }
 
     /// Spills whatever register elements lie in the block of the largest order around `x`.
-    pub fn spill_around(self, x: PageIdx) {
+    pub fn spill_around(&self, x: PageIdx) {
         for mt in 0..NR_MIGRATETYPES {
             let register = self.register(mt);
             let block = MAX_ORDER as u32 - 1;
@@ -184,8 +190,8 @@ impl FreeArea<'_> {
     }
 
     /// After a split of our own block: the remainders become the new fronts of their lists.
-    #[inline]
-    pub fn install(self, mt: usize, base: PageIdx, orders: u32) {
+    #[inline(always)]
+    pub fn install(&self, mt: usize, base: PageIdx, orders: u32) {
         if orders == 0 {
             return;
         }
@@ -208,14 +214,14 @@ impl FreeArea<'_> {
     // ---- taking blocks out ------------------------------------------------------------------
 
     /// The front block of exactly this order and migratetype, which others may take at any moment.
-    pub fn front(self, order: u32, mt: usize) -> Option<PageIdx> {
+    pub fn front(&self, order: u32, mt: usize) -> Option<PageIdx> {
         let register = self.register(mt);
         if register.has(order) { Some(register.element(order)) } else { self.lists.first(order, mt) }
     }
 
     /// Takes the front block of exactly this order and migratetype.
     #[inline]
-    pub fn take_front(self, order: u32, mt: usize) -> Option<PageIdx> {
+    pub fn take_front(&self, order: u32, mt: usize) -> Option<PageIdx> {
         let mut register = self.register(mt);
         while register.has(order) {
             match self.cas_register(mt, register, register.without(1 << order)) {
@@ -227,7 +233,7 @@ impl FreeArea<'_> {
     }
 
     /// Takes block (b, order) out of wherever it is; its migratetype.
-    pub fn take(self, b: PageIdx, order: u32) -> Option<usize> {
+    pub fn take(&self, b: PageIdx, order: u32) -> Option<usize> {
         if let Some(frozen) = self.lists.claim(b, order) {
             self.lists.detach(b, frozen);
             return Some(frozen.mt());
@@ -250,7 +256,8 @@ impl FreeArea<'_> {
     /// each side looks again after its SeqCst publication; at least one of them then sees both
     /// blocks free. Both claim the lower block first: the loser walks away, the winner goes on
     /// merging from there.
-    pub fn put(self, mut p: PageIdx, mut order: u32, mut mt: usize, side: Side) {
+    #[inline(always)]
+    pub fn put(&self, mut p: PageIdx, mut order: u32, mut mt: usize, side: Side) {
         let mut near = self.registers_near(p);
         loop {
             loop {
@@ -279,7 +286,7 @@ impl FreeArea<'_> {
     /// Is the buddy of the parent block free as a whole, so that a merge is likely soon
     /// (`buddy_merge_likely`)?
     #[inline(always)]
-    fn is_merge_likely(self, p: PageIdx, order: u32, near: Near) -> bool {
+    fn is_merge_likely(&self, p: PageIdx, order: u32, near: Registers) -> bool {
         order + 1 < self.rule.top && {
             let parent = p & !(1 << order);
             self.is_free_near(parent ^ (2 << order), order + 1, near)
@@ -292,19 +299,17 @@ impl FreeArea<'_> {
     /// around both, so it was in its register before we owned ours: a register without elements
     /// around our block now has none later. (Elements can go away; every use looks again.)
     #[inline(always)]
-    fn registers_near(self, p: PageIdx) -> Near {
+    fn registers_near(&self, p: PageIdx) -> Registers {
         let block = self.rule.top;
-        let mut near = 0;
-        for mt in 0..NR_MIGRATETYPES {
+        self.used_registers().filter(|mt| {
             let register = self.register(mt);
-            near |= u32::from(!register.is_empty() && register.base() >> block == p >> block) << mt;
-        }
-        Near(near)
+            !register.is_empty() && register.base() >> block == p >> block
+        })
     }
 
     /// [`Self::is_free`] for a buddy of a block we own.
     #[inline(always)]
-    fn is_free_near(self, b: PageIdx, order: u32, near: Near) -> bool {
+    fn is_free_near(&self, b: PageIdx, order: u32, near: Registers) -> bool {
         self.lists.is_free(b, order) || near.any(|mt| self.register(mt).contains(b, order))
     }
 
@@ -316,7 +321,7 @@ impl FreeArea<'_> {
     /// again: then no block was put anywhere in between, both blocks were free before, and whoever
     /// freed them has looked for buddies since.
     #[inline(always)]
-    pub fn look_for_kept_pair(self, x: PageIdx, order: u32) -> KeptPair {
+    pub fn look_for_kept_pair(&self, x: PageIdx, order: u32) -> KeptPair {
         let buddy = x ^ (1 << order);
         let is_pair = || order < self.rule.top && self.rule.keeps_pairs(order) && self.is_free(buddy, order);
         if !is_pair() {
@@ -331,15 +336,15 @@ impl FreeArea<'_> {
 
     /// After the move: is the pair to be left alone?
     #[inline(always)]
-    pub fn is_still_kept(self, pair: KeptPair) -> bool {
+    pub fn is_still_kept(&self, pair: KeptPair) -> bool {
         pair.0.is_some() && (planted(Bug::EveryPairIsKept) || pair.0 == self.in_flight.others_quiet())
     }
 
     /// Two free buddies may have missed each other: merges them if they are still both free.
     #[cold]
     #[inline(never)]
-    pub fn merge_missed_pair(self, x: PageIdx, order: u32, mt: usize) {
-        if let Some((lower, list)) = self.take_missed_pair(x, order, mt, Near::ALL) {
+    pub fn merge_missed_pair(&self, x: PageIdx, order: u32, mt: usize) {
+        if let Some((lower, list)) = self.take_missed_pair(x, order, mt, self.used_registers()) {
             self.put(lower, order, list, Side::Likely);
         }
     }
@@ -347,7 +352,7 @@ impl FreeArea<'_> {
     /// If block (x, order) of list `mt` may merge with its buddy and both are free: takes the
     /// lower one of the two. Its page and list.
     #[inline(always)]
-    fn take_missed_pair(self, x: PageIdx, order: u32, mt: usize, near: Near) -> Option<(PageIdx, usize)> {
+    fn take_missed_pair(&self, x: PageIdx, order: u32, mt: usize, near: Registers) -> Option<(PageIdx, usize)> {
         let buddy = x ^ (1 << order);
         if order >= self.rule.top || !self.is_free_near(buddy, order, near) || self.rule.limit(x, order, mt) <= order {
             return None;
@@ -359,7 +364,7 @@ impl FreeArea<'_> {
     /// One merge step for block (p, order) that we own: takes its buddy, or the whole run of
     /// buddies that one split register holds, up to order `limit`. The new order, if any.
     #[inline(always)]
-    fn merge_up(self, p: PageIdx, order: u32, limit: u32, near: Near) -> Option<u32> {
+    fn merge_up(&self, p: PageIdx, order: u32, limit: u32, near: Registers) -> Option<u32> {
         if near.0 != 0
             && let Some(merged) = self.merge_into_register(p, order, limit, near)
         {
@@ -372,7 +377,7 @@ impl FreeArea<'_> {
     }
 
     /// The part of [`Self::merge_up`] that looks at split registers.
-    fn merge_into_register(self, p: PageIdx, order: u32, limit: u32, near: Near) -> Option<u32> {
+    fn merge_into_register(&self, p: PageIdx, order: u32, limit: u32, near: Registers) -> Option<u32> {
         near.find_map(|mt| {
             let mut register = self.register(mt);
             while register.has_buddy_of(p, order) {
@@ -392,14 +397,11 @@ impl FreeArea<'_> {
     }
 }
 
-/// A set of migratetypes whose split registers have elements near a block.
+/// A set of split registers, by migratetype.
 #[derive(Clone, Copy)]
-struct Near(u32);
+struct Registers(u32);
 
-impl Near {
-    /// All of them.
-    const ALL: Near = Near((1 << NR_MIGRATETYPES) - 1);
-
+impl Registers {
     #[inline(always)]
     fn find_map<R>(self, mut look: impl FnMut(usize) -> Option<R>) -> Option<R> {
         let mut rest = self.0;
@@ -413,7 +415,24 @@ impl Near {
     }
 
     #[inline(always)]
-    fn any(self, mut holds: impl FnMut(usize) -> bool) -> bool {
-        self.find_map(|mt| holds(mt).then_some(())).is_some()
+    fn find(self, mut holds: impl FnMut(usize) -> bool) -> Option<usize> {
+        self.find_map(|mt| holds(mt).then_some(mt))
+    }
+
+    #[inline(always)]
+    fn any(self, holds: impl FnMut(usize) -> bool) -> bool {
+        self.find(holds).is_some()
+    }
+
+    #[inline(always)]
+    fn filter(self, mut holds: impl FnMut(usize) -> bool) -> Registers {
+        let mut kept = 0;
+        let mut rest = self.0;
+        while rest != 0 {
+            let mt = rest.trailing_zeros() as usize;
+            kept |= u32::from(holds(mt)) << mt;
+            rest &= rest - 1;
+        }
+        Registers(kept)
     }
 }

@@ -103,11 +103,31 @@ impl Default for List {
 #[repr(C, align(64))]
 pub struct SplitRegisters {
     registers: [AtomicU64; NR_MIGRATETYPES],
+    /// Bit mt: register mt has had an element at some time. Most zones use two or three of them,
+    /// and nobody needs to look at the others.
+    used: AtomicU64,
 }
 
 impl SplitRegisters {
     fn new() -> Self {
-        SplitRegisters { registers: core::array::from_fn(|_| AtomicU64::new(0)) }
+        SplitRegisters { registers: core::array::from_fn(|_| AtomicU64::new(0)), used: AtomicU64::new(0) }
+    }
+
+    /// The registers that may have elements: one bit per migratetype, never taken back.
+    ///
+    /// ORDERING(S1): SeqCst, so that a register that is not named here was empty when we looked.
+    #[inline(always)]
+    pub fn used(&self) -> u32 {
+        self.used.load(SeqCst) as u32 // ORDERING(S1)
+    }
+
+    /// Before a register gets elements. ORDERING(P4): AcqRel, seen by all who see the elements.
+    #[inline(always)]
+    fn mark_used(&self, mt: usize) {
+        // ORDERING(P4)
+        if self.used.load(Acquire) >> mt & 1 == 0 {
+            self.used.fetch_or(1 << mt, SeqCst); // ORDERING(S1)
+        }
     }
 
     /// The register. ORDERING(S1): SeqCst, because the free path's re-check looks here as well.
@@ -119,6 +139,9 @@ impl SplitRegisters {
     /// Replaces a value that is still there. ORDERING(P4): AcqRel, hands the elements over.
     #[inline(always)]
     pub fn cas(&self, mt: usize, old: SplitRegister, new: SplitRegister) -> Result<(), SplitRegister> {
+        if old.is_empty() {
+            self.mark_used(mt);
+        }
         // ORDERING(P4)
         match self.registers[mt].compare_exchange(old.raw(), new.raw(), AcqRel, Acquire) {
             Ok(_) => Ok(()),
@@ -128,6 +151,7 @@ impl SplitRegisters {
 
     /// For planted bugs only.
     pub fn blind_store(&self, mt: usize, new: SplitRegister) {
+        self.mark_used(mt);
         self.registers[mt].store(new.raw(), Release); // ORDERING(P4)
     }
 }
@@ -190,62 +214,62 @@ pub struct FreeLists<'a> {
 impl<'a> FreeLists<'a> {
     /// A page's word. ORDERING(P2): Acquire, pairs with every publication and relink.
     #[inline(always)]
-    pub fn word(self, x: PageIdx) -> PageWord {
+    pub fn word(&self, x: PageIdx) -> PageWord {
         PageWord::from_raw(self.pages.page(x).word.load(Acquire)) // ORDERING(P2)
     }
 
     /// A page's word for the buddy re-check. ORDERING(S1): SeqCst load, pairs with the promote.
     #[inline(always)]
-    pub fn word_for_recheck(self, x: PageIdx) -> PageWord {
+    pub fn word_for_recheck(&self, x: PageIdx) -> PageWord {
         PageWord::from_raw(self.pages.page(x).word.load(SeqCst)) // ORDERING(S1)
     }
 
     /// ORDERING(P2): AcqRel, publishes a relink and sees what was linked before.
     #[inline(always)]
-    fn cas_word(self, x: PageIdx, old: PageWord, new: PageWord) -> bool {
+    fn cas_word(&self, x: PageIdx, old: PageWord, new: PageWord) -> bool {
         // ORDERING(P2)
         self.pages.page(x).word.compare_exchange(old.raw(), new.raw(), AcqRel, Acquire).is_ok()
     }
 
     /// ORDERING(P3): Release, the next life of the page happens after this one.
     #[inline(always)]
-    fn store_word(self, x: PageIdx, word: PageWord) {
+    fn store_word(&self, x: PageIdx, word: PageWord) {
         self.pages.page(x).word.store(word.raw(), Release); // ORDERING(P3)
     }
 
     #[inline(always)]
-    fn prev_hint(self, x: PageIdx) -> PageIdx {
+    fn prev_hint(&self, x: PageIdx) -> PageIdx {
         self.pages.page(x).prev.load(Relaxed) // ORDERING(R2)
     }
 
     #[inline(always)]
-    fn set_prev_hint(self, x: PageIdx, prev: PageIdx) {
+    fn set_prev_hint(&self, x: PageIdx, prev: PageIdx) {
         self.pages.page(x).prev.store(prev, Relaxed); // ORDERING(R2)
     }
 
     #[inline(always)]
-    fn list(self, order: u32, mt: usize) -> &'a List {
+    fn list(&self, order: u32, mt: usize) -> &'a List {
         self.lists.list(order, mt)
     }
 
-    fn relinked(self, word: PageWord, next: PageIdx) -> PageWord {
+    fn relinked(&self, word: PageWord, next: PageIdx) -> PageWord {
         let new = word.relink(next);
         if planted(Bug::NoTagOnRelink) { new.with_tag_of(word) } else { new }
     }
 
-    fn new_head(self, head: ListHead, first: PageIdx) -> ListHead {
+    fn new_head(&self, head: ListHead, first: PageIdx) -> ListHead {
         if planted(Bug::NoTagOnHead) { head.with_first_same_tag(first) } else { head.with_first(first) }
     }
 
     // ---- publishing -------------------------------------------------------------------------
 
     /// The word of a page we own, ready to be published: L is 0.
-    fn own_word(self, x: PageIdx) -> PageWord {
+    fn own_word(&self, x: PageIdx) -> PageWord {
         let word = self.word(x);
         if word.is_linked() && !planted(Bug::NoResolve) { self.resolve(x) } else { word }
     }
 
-    fn published(self, owned: PageWord, order: u32, mt: usize, next: PageIdx) -> PageWord {
+    fn published(&self, owned: PageWord, order: u32, mt: usize, next: PageIdx) -> PageWord {
         let mut word = owned.publish(order, mt, next);
         if planted(Bug::NoTagOnPublish) {
             word = word.with_tag_of(owned);
@@ -258,7 +282,7 @@ impl<'a> FreeLists<'a> {
     /// ORDERING(S1): SeqCst on success, so that of two buddies freed at the same time at least one
     /// sees the other; SeqCst on failure too, because then a helper's promote stands for ours.
     #[inline(always)]
-    fn promote(self, x: PageIdx, published: PageWord) {
+    fn promote(&self, x: PageIdx, published: PageWord) {
         if planted(Bug::PromoteAnyWord) {
             let word = self.word(x);
             self.cas_word(x, word, word.promote());
@@ -271,7 +295,8 @@ impl<'a> FreeLists<'a> {
     }
 
     /// Puts a block we own at the front of list (order, mt).
-    pub fn push_front(self, x: PageIdx, order: u32, mt: usize) {
+    #[inline(always)]
+    pub fn push_front(&self, x: PageIdx, order: u32, mt: usize) {
         let list = self.list(order, mt);
         let owned = self.own_word(x);
         let mut head = list.head();
@@ -298,7 +323,7 @@ impl<'a> FreeLists<'a> {
     }
 
     /// Puts a block we own at the back of list (order, mt).
-    pub fn push_back(self, x: PageIdx, order: u32, mt: usize) {
+    pub fn push_back(&self, x: PageIdx, order: u32, mt: usize) {
         let list = self.list(order, mt);
         let published = self.published(self.own_word(x), order, mt, NIL);
         loop {
@@ -322,7 +347,7 @@ impl<'a> FreeLists<'a> {
     }
 
     /// The last node of the list and its word at a moment when it was the last.
-    fn find_last(self, order: u32, mt: usize) -> Option<(PageIdx, PageWord)> {
+    fn find_last(&self, order: u32, mt: usize) -> Option<(PageIdx, PageWord)> {
         let mut cur = self.list(order, mt).tail.load(Relaxed); // ORDERING(R2)
         if planted(Bug::TrustTailHint) && cur < self.pages.len() {
             return Some((cur, self.word(cur)));
@@ -365,7 +390,7 @@ impl<'a> FreeLists<'a> {
 
     #[cold]
     #[inline(never)]
-    fn find_last_by_walk(self, order: u32, mt: usize) -> Option<(PageIdx, PageWord)> {
+    fn find_last_by_walk(&self, order: u32, mt: usize) -> Option<(PageIdx, PageWord)> {
         match self.walk(order, mt, NIL, usize::MAX) {
             Walk::End(last) => last,
             Walk::Unlinked | Walk::GaveUp => None,
@@ -376,7 +401,7 @@ impl<'a> FreeLists<'a> {
 
     /// FREE to CLAIMED: takes block (b, order) from whatever list it is in and freezes its link.
     #[inline(always)]
-    pub fn claim(self, b: PageIdx, mut order: u32) -> Option<PageWord> {
+    pub fn claim(&self, b: PageIdx, mut order: u32) -> Option<PageWord> {
         let desc = self.pages.get(b)?;
         let mut word = PageWord::from_raw(desc.word.load(SeqCst)); // ORDERING(S1)
         while word.is_free_of_order(order) {
@@ -394,7 +419,7 @@ impl<'a> FreeLists<'a> {
 
     /// Unlinks a block we claimed if that is cheap, else leaves a zombie (L stays set).
     #[inline(always)]
-    pub fn detach(self, x: PageIdx, frozen: PageWord) {
+    pub fn detach(&self, x: PageIdx, frozen: PageWord) {
         if planted(Bug::UnlinkedBeforeUnlink) {
             self.store_word(x, frozen.unlinked());
         }
@@ -408,7 +433,7 @@ impl<'a> FreeLists<'a> {
     /// CLAIMED to USED while the node may still be linked. A helper may clear L at the same time.
     #[cold]
     #[inline(never)]
-    fn leave(self, x: PageIdx) {
+    fn leave(&self, x: PageIdx) {
         loop {
             let word = self.word(x);
             if self.cas_word(x, word, word.leave()) {
@@ -418,8 +443,8 @@ impl<'a> FreeLists<'a> {
     }
 
     /// Takes the first block of list (order, mt).
-    #[inline]
-    pub fn pop(self, order: u32, mt: usize) -> Option<PageIdx> {
+    #[inline(always)]
+    pub fn pop(&self, order: u32, mt: usize) -> Option<PageIdx> {
         let list = self.list(order, mt);
         loop {
             let head = list.head();
@@ -454,7 +479,7 @@ impl<'a> FreeLists<'a> {
 
     /// The first block of list (order, mt). What others left unfinished at the front is finished
     /// first, so that a caller who tries again until it gets the block waits for nobody.
-    pub fn first(self, order: u32, mt: usize) -> Option<PageIdx> {
+    pub fn first(&self, order: u32, mt: usize) -> Option<PageIdx> {
         let list = self.list(order, mt);
         loop {
             let head = list.head();
@@ -475,7 +500,7 @@ impl<'a> FreeLists<'a> {
     /// The top of a list is not FREE: finish what its owner did not.
     #[cold]
     #[inline(never)]
-    fn help_top(self, list: &List, head: ListHead, word: PageWord) {
+    fn help_top(&self, list: &List, head: ListHead, word: PageWord) {
         let top = head.first();
         if word.kind() == Kind::Pend {
             // The head is unchanged, so the page was linked when its word was read.
@@ -494,7 +519,7 @@ impl<'a> FreeLists<'a> {
 
     /// After unlinking x, which stood behind `prev`: hints that named x name its neighbours.
     #[inline(always)]
-    fn fix_hints(self, x: PageIdx, frozen: PageWord, prev: PageIdx) {
+    fn fix_hints(&self, x: PageIdx, frozen: PageWord, prev: PageIdx) {
         let next = frozen.next();
         if let Some(desc) = self.pages.get(next) {
             // ORDERING(R2)
@@ -512,7 +537,7 @@ impl<'a> FreeLists<'a> {
     /// The winner of the unlinking CAS tells the owner: the node is unreachable.
     ///
     /// The tag check keeps a late clear from hitting a later life of the page.
-    fn clear_linked(self, x: PageIdx, frozen: PageWord) {
+    fn clear_linked(&self, x: PageIdx, frozen: PageWord) {
         loop {
             let word = self.word(x);
             let other_life = !word.same_life(frozen) || !word.is_frozen();
@@ -527,7 +552,7 @@ impl<'a> FreeLists<'a> {
 
     /// Unlinks a frozen node through its hint. True: we did it. False: unknown.
     #[inline]
-    fn try_unlink(self, x: PageIdx, frozen: PageWord) -> bool {
+    fn try_unlink(&self, x: PageIdx, frozen: PageWord) -> bool {
         let (order, mt, next) = (frozen.order(), frozen.mt(), frozen.next());
         let list = self.list(order, mt);
         for attempt in 0..4 {
@@ -569,7 +594,7 @@ impl<'a> FreeLists<'a> {
     /// proves that `x`, which is frozen and cannot be inserted meanwhile, is not in the list.
     #[cold]
     #[inline(never)]
-    fn walk(self, order: u32, mt: usize, x: PageIdx, limit: usize) -> Walk {
+    fn walk(&self, order: u32, mt: usize, x: PageIdx, limit: usize) -> Walk {
         let list = self.list(order, mt);
         let mut steps = 0;
         'restart: loop {
@@ -635,7 +660,7 @@ impl<'a> FreeLists<'a> {
     /// The owner wants to publish x again, but its old node may still be linked: prove it is not.
     #[cold]
     #[inline(never)]
-    fn resolve(self, x: PageIdx) -> PageWord {
+    fn resolve(&self, x: PageIdx) -> PageWord {
         loop {
             let word = self.word(x);
             if !word.is_linked() {
@@ -652,13 +677,13 @@ impl<'a> FreeLists<'a> {
 
     /// Is block (b, order) FREE in some list? (Elements of split registers are not.)
     #[inline(always)]
-    pub fn is_free(self, b: PageIdx, order: u32) -> bool {
+    pub fn is_free(&self, b: PageIdx, order: u32) -> bool {
         b < self.pages.len() && self.word_for_recheck(b).is_free_of_order(order)
     }
 
     /// Checks that every link leads to a page of the same list and that every page that claims to
     /// be linked is. For lists that nobody changes; the first wrong page.
-    pub fn check_links(self) -> Result<(), PageIdx> {
+    pub fn check_links(&self) -> Result<(), PageIdx> {
         let mut linked = vec![false; self.pages.len() as usize];
         for (order, mt) in (0..MAX_ORDER as u32).flat_map(|order| (0..NR_MIGRATETYPES).map(move |mt| (order, mt))) {
             let mut cur = self.list(order, mt).head().first();
@@ -686,7 +711,7 @@ impl<'a> FreeLists<'a> {
     /// Calls `visit` for the blocks of list (order, mt) from head to tail, the split register's
     /// element first, until it returns false. Exact when nobody changes the list, else a racy
     /// view that ends after at most as many steps as the zone has pages.
-    pub fn for_each(self, order: u32, mt: usize, mut visit: impl FnMut(PageIdx) -> bool) {
+    pub fn for_each(&self, order: u32, mt: usize, mut visit: impl FnMut(PageIdx) -> bool) {
         let register = self.lists.split.load(mt);
         if register.has(order) && !visit(register.element(order)) {
             return;

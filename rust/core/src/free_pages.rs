@@ -24,6 +24,16 @@ enum Drop {
     KeptFirstPage,
 }
 
+/// A single page that was allocated and is ours now.
+struct Claimed<'a> {
+    zone: Zone<'a>,
+    x: PageIdx,
+    /// What its info word was.
+    info: PageInfo,
+    /// Type of its pageblock.
+    mt: MigrateType,
+}
+
 impl Zone<'_> {
     fn load_info(self, x: PageIdx) -> PageInfo {
         self.view().info(x)
@@ -182,6 +192,11 @@ impl PageAllocator {
     /// (`__free_pages`). A wrong free changes nothing.
     #[inline]
     pub fn free_pages(&self, cpu: CpuChoice, pfn: Pfn, order: u32) -> Result<(), BadPage> {
+        if self.free_ready(cpu, pfn, order) { Ok(()) } else { self.free_pages_ordinary(cpu, pfn, order) }
+    }
+
+    #[inline(never)]
+    fn free_pages_ordinary(&self, cpu: CpuChoice, pfn: Pfn, order: u32) -> Result<(), BadPage> {
         let (zone, x) = self.locate_block(pfn, order)?;
         let cpu = self.enter(cpu);
         if zone.free_pages(&cpu, x, order) { Ok(()) } else { Err(self.bad_page(pfn, Some(order))) }
@@ -276,56 +291,66 @@ impl PageAllocator {
     /// Frees single pages in one call (`free_unref_page_list`): pages of isolated pageblocks first,
     /// then the others, each group in the given order. If one is wrong, nothing is freed.
     pub fn free_page_list(&self, cpu: CpuChoice, pfns: &[Pfn]) -> Result<(), BadPage> {
-        let mut claimed = Vec::with_capacity(pfns.len());
-        for &pfn in pfns {
-            match self.claim_single(pfn) {
-                Ok(page) => claimed.push(page),
-                Err(bad) => {
-                    let comes_twice = claimed.iter().any(|(zone, x, _)| zone.pfn(*x) == pfn);
-                    claimed.iter().for_each(|(zone, x, info)| zone.view().set_info(*x, *info));
-                    return Err(if comes_twice { BadPage { pfn, reason: BadPageReason::AlreadyFree } } else { bad });
-                }
+        let claimed = self.claim_list(pfns)?;
+        let cpu = self.enter(cpu);
+        if self.trace().is_on() {
+            for page in &claimed {
+                self.trace().emit(cpu.id(), || Event::Free { pfn: page.zone.pfn(page.x), order: 0 });
             }
         }
-        let cpu = self.enter(cpu);
-        for (zone, x, _) in &claimed {
-            zone.trace.emit(cpu.id(), || Event::Free { pfn: zone.pfn(*x), order: 0 });
+        for page in claimed.iter().filter(|page| page.mt == MigrateType::Isolate) {
+            page.zone.free_one_page(&cpu, page.x, 0, page.mt, Side::Likely);
         }
-        let (isolated, others): (Vec<_>, Vec<_>) =
-            claimed.into_iter().partition(|(zone, x, _)| zone.blocks().get(*x) == MigrateType::Isolate);
-        for (zone, x, _) in isolated {
-            zone.free_one_page(&cpu, x, 0, zone.blocks().get(x), Side::Likely);
-        }
-        for (zone, x, _) in others {
-            zone.trace.emit(cpu.id(), || Event::FreeBatched { pfn: zone.pfn(x) });
-            let mt = zone.blocks().get(x);
+        let mut rest = &claimed[..];
+        while let Some(Claimed { zone, x, mt, .. }) = rest.first() {
+            // Events tell of one page after the other.
+            let alike = |page: &&Claimed<'_>| page.zone.number == zone.number && page.mt == *mt;
+            let len = if self.trace().is_on() { 1 } else { rest.iter().take_while(alike).count() };
+            let (run, after) = rest.split_at(len);
+            rest = after;
+            if *mt == MigrateType::Isolate {
+                continue;
+            }
+            zone.trace.emit(cpu.id(), || Event::FreeBatched { pfn: zone.pfn(*x) });
             match zone.pcp(&cpu) {
-                Some(pcp) => {
-                    pcp.commit(&cpu, x, 0, mt, |new| {
-                        zone.view().set_info(x, new);
-                        true
-                    });
-                }
-                None => zone.free_one_page(&cpu, x, 0, mt, Side::Likely),
+                Some(pcp) => pcp.commit_run(&cpu, *mt, run.iter().map(|page| page.x)),
+                None => run.iter().for_each(|page| zone.free_one_page(&cpu, page.x, 0, *mt, Side::Likely)),
             }
         }
         Ok(())
     }
 
+    /// Makes allocated single pages ours: all of them, or none and why.
+    fn claim_list(&self, pfns: &[Pfn]) -> Result<Vec<Claimed<'_>>, BadPage> {
+        let mut claimed = Vec::with_capacity(pfns.len());
+        for &pfn in pfns {
+            match self.claim_single(pfn) {
+                Ok(page) => claimed.push(page),
+                Err(bad) => {
+                    let comes_twice = claimed.iter().any(|page| page.zone.pfn(page.x) == pfn);
+                    claimed.iter().for_each(|page| page.zone.view().set_info(page.x, page.info));
+                    return Err(if comes_twice { BadPage { pfn, reason: BadPageReason::AlreadyFree } } else { bad });
+                }
+            }
+        }
+        Ok(claimed)
+    }
+
     /// Makes an allocated single page ours.
-    fn claim_single(&self, pfn: Pfn) -> Result<(Zone<'_>, PageIdx, PageInfo), BadPage> {
+    #[inline(always)]
+    fn claim_single(&self, pfn: Pfn) -> Result<Claimed<'_>, BadPage> {
         let (zone, x) = self.locate(pfn)?;
         let info = zone.load_info(x);
-        if !info.is_allocated() || info.order() != 0 {
-            return Err(self.bad_page(pfn, Some(0)));
-        }
-        if info.refcount() != 1 {
-            return Err(BadPage { pfn, reason: BadPageReason::StillReferenced });
+        if !info.is_allocated_once(0) {
+            let is_referenced = info.is_allocated() && info.order() == 0;
+            let referenced = BadPage { pfn, reason: BadPageReason::StillReferenced };
+            return Err(if is_referenced { referenced } else { self.bad_page(pfn, Some(0)) });
         }
         if !zone.replace_info(x, info, PageInfo::NONE) {
             return Err(self.bad_page(pfn, Some(0)));
         }
-        Ok((zone, x, info))
+        // Read once: the pageblock may be isolated meanwhile.
+        Ok(Claimed { zone, x, info, mt: zone.blocks().get(x) })
     }
 
     /// Frees `nr_pages` single pages from `pfn` on, ascending (`free_pages_exact`).

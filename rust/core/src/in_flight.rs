@@ -64,27 +64,36 @@ pub struct InFlight<'a> {
 impl InFlight<'_> {
     /// Runs `work`, which takes blocks out and puts blocks back, announced.
     #[inline(always)]
-    pub fn announced<R>(self, work: impl FnOnce() -> R) -> R {
-        match (self.own, self.all.last()) {
-            (Some(own), _) => {
-                InFlightFlag::advance(&own.begun);
-                let result = work();
-                InFlightFlag::advance(&own.ended);
-                result
-            }
-            (None, Some(shared)) => {
-                shared.begun.fetch_add(1, AcqRel); // ORDERING(P5)
-                let result = work();
-                shared.ended.fetch_add(1, AcqRel); // ORDERING(P5)
-                result
-            }
-            (None, None) => work(),
+    pub fn announced<R>(&self, work: impl FnOnce() -> R) -> R {
+        self.begin();
+        let result = work();
+        self.end();
+        result
+    }
+
+    /// Something of ours is in flight from now on.
+    #[inline(always)]
+    pub fn begin(&self) {
+        if let Some(own) = self.own {
+            InFlightFlag::advance(&own.begun);
+        } else if let Some(shared) = self.all.last() {
+            shared.begun.fetch_add(1, AcqRel); // ORDERING(P5)
+        }
+    }
+
+    /// All of it is back.
+    #[inline(always)]
+    pub fn end(&self) {
+        if let Some(own) = self.own {
+            InFlightFlag::advance(&own.ended);
+        } else if let Some(shared) = self.all.last() {
+            shared.ended.fetch_add(1, AcqRel); // ORDERING(P5)
         }
     }
 
     /// If nobody else has blocks in flight: a number that changes as soon as somebody has. Two
     /// equal answers prove that in between nobody else put a block anywhere.
-    pub fn others_quiet(self) -> Option<u32> {
+    pub fn others_quiet(&self) -> Option<u32> {
         let is_own = |flag: &InFlightFlag| self.own.is_some_and(|own| core::ptr::eq(own, flag));
         let others = self.all.iter().filter(|flag| !is_own(flag));
         others.map(InFlightFlag::quiet).try_fold(0u32, |sum, begun| Some(sum.wrapping_add(begun?)))

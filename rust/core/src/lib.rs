@@ -21,6 +21,8 @@ pub mod dump;
 pub mod error;
 pub mod extfrag;
 #[cfg(not(feature = "loom"))]
+mod fast_path;
+#[cfg(not(feature = "loom"))]
 pub mod follow;
 pub mod free_area;
 pub mod free_list;

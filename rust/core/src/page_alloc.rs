@@ -85,19 +85,8 @@ impl<'a> Zone<'a> {
     /// `zone_watermark_fast` with the mark that the flags select.
     #[inline(always)]
     pub(crate) fn watermark_fast(self, order: u32, highest: usize, flags: AllocFlags, gfp: Gfp) -> bool {
-        self.is_far_above_watermark(order, highest, flags) || self.watermark_fast_exact(order, highest, flags, gfp)
-    }
-
-    /// The common case of [`Self::watermark_fast`], for requests without privileges: true only if
-    /// the full test would say so.
-    #[inline(always)]
-    fn is_far_above_watermark(self, order: u32, highest: usize, flags: AllocFlags) -> bool {
-        let shared = &*self.shared;
-        let reserve = shared.lowmem_reserve[highest].load(Relaxed); // ORDERING(R7)
-        let highatomic = shared.nr_reserved_highatomic.load(Relaxed); // ORDERING(R7)
-        let cma = if self.config.cma { self.free_cma_approximate() as u64 } else { 0 };
-        let needed = self.watermark(flags.watermark_index()) + reserve + highatomic + cma + (1 << order) - 1;
-        self.free_pages_approximate() as u64 > needed && (order == 0 || self.view().area.has_any_from(order))
+        self.is_far_above_watermark(order, highest, flags.watermark_index())
+            || self.watermark_fast_exact(order, highest, flags, gfp)
     }
 
     #[cold]
@@ -145,15 +134,28 @@ impl PageAllocator {
     /// Allocates 2^order pages (`__alloc_pages`): the first pfn.
     pub fn alloc_pages(&self, cpu: CpuChoice, request: AllocRequest, hooks: &dyn Hooks) -> Result<Pfn, AllocError> {
         let AllocRequest { gfp, order, nid, nodemask } = request;
+        if nodemask.is_none()
+            && let Some(pfn) = self.alloc_ready(cpu, gfp, order, nid)
+        {
+            return Ok(pfn);
+        }
+        self.alloc_pages_ordinary(cpu, request, hooks)
+    }
+
+    #[inline(never)]
+    fn alloc_pages_ordinary(
+        &self,
+        cpu: CpuChoice,
+        request: AllocRequest,
+        hooks: &dyn Hooks,
+    ) -> Result<Pfn, AllocError> {
+        let AllocRequest { gfp, order, nid, nodemask } = request;
         if order >= self.config().max_order {
             return Err(AllocError::OrderOutOfRange);
         }
         let gfp = Gfp(gfp.0 & self.machine().gfp_allowed_mask.load(Relaxed)); // ORDERING(R7)
         let ctx = Context { cpu, order, migratetype: self.migratetype_of(gfp), walk: self.walk(nid, gfp, nodemask) };
         let flags = self.fast_path_flags(&ctx, gfp);
-        if let Some(pfn) = self.alloc_from_ready_list(&ctx, gfp, flags) {
-            return Ok(pfn);
-        }
         let result = match self.get_page_from_freelist(&ctx, ctx.walk, gfp, flags, hooks) {
             Some(taken) => Ok(taken),
             None => self.slow_path(&ctx, gfp, hooks),
@@ -166,29 +168,6 @@ impl PageAllocator {
             self.trace().emit(self.cpu_hint(cpu), event);
         }
         pfn
-    }
-
-    /// The commonest case in one piece: the preferred zone is far above its watermark, the cpu's
-    /// list has a page, and nobody traces. Does what the long way would do; `None` if it is another
-    /// case, with nothing changed.
-    #[inline(always)]
-    fn alloc_from_ready_list(&self, ctx: &Context<'_>, gfp: Gfp, flags: AllocFlags) -> Option<Pfn> {
-        let (order, mt) = (ctx.order, ctx.migratetype);
-        let zone = self.zone(ctx.walk.preferred()?.zone);
-        if !zone.pcp_allowed_order(order)
-            || (zone.config.cma && mt == MigrateType::Movable && !flags.contains(AllocFlags::CMA))
-            || self.trace().is_on()
-            || zone.is_boosted_flag_set()
-            || !zone.is_far_above_watermark(order, ctx.walk.highest, flags)
-        {
-            return None;
-        }
-        let cpu = self.enter(ctx.cpu);
-        let x = zone.pcp(&cpu)?.take_ready(order, mt)?;
-        zone.count_pgalloc(&cpu, 1);
-        zone.count_numa_allocation(&cpu, zone, 1);
-        zone.view().set_info(x, PageInfo::allocated(order, gfp.contains(Gfp::COMP), false));
-        Some(zone.pfn(x))
     }
 
     /// Flags of the first attempt (`prepare_alloc_pages`, `alloc_flags_nofragment`).

@@ -4,7 +4,7 @@ use crate::cpu::Cpu;
 use crate::free_area::Side;
 use crate::gfp::AllocFlags;
 use crate::pcp_list::PcpDeque;
-use crate::pcp_sizing;
+use crate::pcp_sizing::{self, PAGE_ALLOC_COSTLY_ORDER, PcpOrders};
 use crate::segment::CpuZone;
 use crate::state::ZONE_FLAG_RECLAIM_ACTIVE;
 use crate::sync::{AtomicU32, Relaxed};
@@ -13,9 +13,6 @@ use crate::types::{MIGRATE_PCPTYPES, MigrateType};
 use crate::word::PageIdx;
 use crate::word::page_info::Remembered;
 use crate::zone::Zone;
-
-/// Largest order with ordinary per-cpu lists (`PAGE_ALLOC_COSTLY_ORDER`).
-pub const PAGE_ALLOC_COSTLY_ORDER: u32 = 3;
 
 /// One cpu's lists of one zone. Exists only while the cpu's lease is held.
 #[derive(Clone, Copy)]
@@ -41,11 +38,27 @@ fn remembered_type(own: usize, remembered: Remembered) -> MigrateType {
     }
 }
 
+/// The list type that a page of a pageblock type is filed under, and what its entry remembers.
+#[inline(always)]
+fn filed_under(mt: MigrateType) -> (MigrateType, Remembered) {
+    match mt {
+        MigrateType::HighAtomic => (MigrateType::Movable, Remembered::HighAtomic),
+        MigrateType::Cma => (MigrateType::Movable, Remembered::Cma),
+        own => (own, Remembered::Own),
+    }
+}
+
 impl<'a> Zone<'a> {
     /// Do blocks of this order go through the per-cpu lists (`pcp_allowed_order`)?
     #[inline(always)]
     pub fn pcp_allowed_order(self, order: u32) -> bool {
-        order <= PAGE_ALLOC_COSTLY_ORDER || (self.config.thp && order == self.config.pageblock_order)
+        PcpOrders::new(&self.config).contains(order)
+    }
+
+    /// Index of the list of an order and type (`order_to_pindex`).
+    #[inline(always)]
+    pub(crate) fn pcp_list_index(self, order: u32, mt: usize) -> usize {
+        if order > PAGE_ALLOC_COSTLY_ORDER { 12 + mt } else { MIGRATE_PCPTYPES * order as usize + mt }
     }
 
     /// The lists of a leased cpu.
@@ -73,12 +86,6 @@ impl<'a> Pcp<'a> {
         self.zone.config.nr_pcp_lists()
     }
 
-    /// Index of the list of an order and type (`order_to_pindex`).
-    #[inline(always)]
-    fn list_index(self, order: u32, mt: usize) -> usize {
-        if order > PAGE_ALLOC_COSTLY_ORDER { 12 + mt } else { MIGRATE_PCPTYPES * order as usize + mt }
-    }
-
     /// Order of the pages on a list (`pindex_to_order`).
     #[inline(always)]
     fn list_order(self, index: usize) -> u32 {
@@ -101,25 +108,43 @@ impl<'a> Pcp<'a> {
         set(&self.state.free_factor, get(&self.state.free_factor) >> 1);
     }
 
-    /// What an ordinary allocation does if list (order, mt) has a page; nothing if it has none.
-    #[inline(always)]
-    pub fn take_ready(self, order: u32, mt: MigrateType) -> Option<PageIdx> {
-        let (x, _) = self.deque(self.list_index(order, mt.index())).pop_front()?;
-        self.decay_free_factor();
-        set(&self.state.count, self.count() - (1 << order));
-        Some(x)
-    }
-
     /// Takes a page of list (order, mt), refilling the list if it is empty (`__rmqueue_pcplist`).
     #[inline]
     pub fn take(self, cpu: &Cpu<'_>, order: u32, mt: MigrateType, flags: AllocFlags) -> Option<PageIdx> {
-        let list = self.deque(self.list_index(order, mt.index()));
+        let list = self.deque(self.zone.pcp_list_index(order, mt.index()));
         if list.is_empty() {
             self.refill(cpu, list, order, mt, flags);
         }
         let (x, _) = list.pop_front()?;
         set(&self.state.count, self.count() - (1 << order));
         Some(x)
+    }
+
+    /// Takes up to `n` single pages as so many calls of [`Self::take`] would; each goes to `give`,
+    /// which writes its info word. How many there were.
+    #[inline(always)]
+    pub fn take_many(
+        self,
+        cpu: &Cpu<'_>,
+        mt: MigrateType,
+        flags: AllocFlags,
+        n: usize,
+        mut give: impl FnMut(PageIdx),
+    ) -> usize {
+        let list = self.deque(self.zone.pcp_list_index(0, mt.index()));
+        let mut taken = 0;
+        while taken < n {
+            if list.is_empty() {
+                self.refill(cpu, list, 0, mt, flags);
+            }
+            let some = list.pop_front_many(n - taken, &mut give);
+            if some == 0 {
+                break;
+            }
+            set(&self.state.count, self.count() - some as u32);
+            taken += some;
+        }
+        taken
     }
 
     /// `rmqueue_bulk` with the batch of a refill.
@@ -163,18 +188,37 @@ impl<'a> Pcp<'a> {
         mt: MigrateType,
         claim: impl FnOnce(crate::word::page_info::PageInfo) -> bool,
     ) -> bool {
-        let (list_type, remembered) = match mt {
-            MigrateType::HighAtomic => (MigrateType::Movable, Remembered::HighAtomic),
-            MigrateType::Cma => (MigrateType::Movable, Remembered::Cma),
-            own => (own, Remembered::Own),
-        };
-        let list = self.deque(self.list_index(order, list_type.index()));
+        let (list_type, remembered) = filed_under(mt);
+        let list = self.deque(self.zone.pcp_list_index(order, list_type.index()));
         if !claim(list.front_info(remembered)) {
             return false;
         }
         self.zone.count_pgfree(cpu, 1);
         list.link_front(x);
-        let count = self.count() + (1 << order);
+        self.grow(cpu, 1 << order);
+        true
+    }
+
+    /// Puts single pages of one type that are ours on the lists, as so many calls of
+    /// [`Self::commit`] would.
+    #[inline(always)]
+    pub fn commit_run(self, cpu: &Cpu<'_>, mt: MigrateType, mut pages: impl ExactSizeIterator<Item = PageIdx>) {
+        let (list_type, remembered) = filed_under(mt);
+        let list = self.deque(self.zone.pcp_list_index(0, list_type.index()));
+        while pages.len() > 0 {
+            // Up to and with the one that makes a drain necessary.
+            let room = self.effective_high().saturating_sub(self.count()).max(1) as usize;
+            let n = room.min(pages.len());
+            list.push_front_many(pages.by_ref().take(n), remembered);
+            self.zone.count_pgfree(cpu, n as u64);
+            self.grow(cpu, n as u32);
+        }
+    }
+
+    /// So many pages more are on the lists; drains them if they are too many.
+    #[inline(always)]
+    fn grow(self, cpu: &Cpu<'_>, nr_pages: u32) {
+        let count = self.count() + nr_pages;
         set(&self.state.count, count);
         let high = self.effective_high();
         if count >= high {
@@ -184,7 +228,6 @@ impl<'a> Pcp<'a> {
             set(&self.state.free_factor, factor);
             self.free_bulk(cpu, n);
         }
-        true
     }
 
     /// Returns `n` pages or a few more to the buddy lists, round robin over the lists from their
@@ -240,7 +283,7 @@ impl<'a> Pcp<'a> {
 
     /// Puts a block at an end of a list, without the drain that a free may cause.
     pub fn insert(self, x: PageIdx, order: u32, mt: MigrateType, is_at_back: bool) {
-        let list = self.deque(self.list_index(order, mt.index()));
+        let list = self.deque(self.zone.pcp_list_index(order, mt.index()));
         if is_at_back {
             list.push_back(x, Remembered::Own);
         } else {
@@ -268,13 +311,13 @@ impl<'a> Pcp<'a> {
 
     /// The block that a list gives next.
     pub fn first(self, order: u32, mt: MigrateType) -> Option<PageIdx> {
-        let list = self.deque(self.list_index(order, mt.index()));
+        let list = self.deque(self.zone.pcp_list_index(order, mt.index()));
         (!list.is_empty()).then(|| list.first())
     }
 
     /// Is a block on the list of this order and type?
     pub fn holds(self, x: PageIdx, order: u32, mt: MigrateType) -> bool {
-        let list = self.deque(self.list_index(order, mt.index()));
+        let list = self.deque(self.zone.pcp_list_index(order, mt.index()));
         list.entries(self.zone.pages().len() as usize).iter().any(|(entry, _)| *entry == x)
     }
 

@@ -17,10 +17,12 @@ pub struct PcpDeque<'a> {
     pages: PageArray<'a>,
 }
 
+#[inline(always)]
 fn end(word: &AtomicU32) -> PageIdx {
     word.load(Relaxed).wrapping_sub(1) & NIL // ORDERING(R8): 0 (empty) becomes NIL
 }
 
+#[inline(always)]
 fn set_end(word: &AtomicU32, x: PageIdx) {
     word.store(if x == NIL { 0 } else { x + 1 }, Relaxed); // ORDERING(R8)
 }
@@ -39,14 +41,17 @@ impl<'a> PcpDeque<'a> {
     }
 
     /// First entry, or [`NIL`].
+    #[inline(always)]
     pub fn first(self) -> PageIdx {
         end(&self.list.head)
     }
 
+    #[inline(always)]
     fn info(self, x: PageIdx) -> PageInfo {
         PageInfo::from_raw(self.pages.page(x).info.load(Relaxed)) // ORDERING(R8)
     }
 
+    #[inline(always)]
     fn set_info(self, x: PageIdx, info: PageInfo) {
         self.pages.page(x).info.store(info.raw(), Relaxed); // ORDERING(R8)
     }
@@ -63,6 +68,30 @@ impl<'a> PcpDeque<'a> {
         self.link(x, &self.list.head, &self.list.tail);
     }
 
+    /// Puts pages to the front, one after the other: the last one is the first of the list then.
+    #[inline(always)]
+    pub fn push_front_many(self, pages: impl Iterator<Item = PageIdx>, remembered: Remembered) {
+        let first = self.first();
+        // `next` follows `current`, whose info word is written once its predecessor is known.
+        let (mut current, mut next) = (NIL, first);
+        for x in pages {
+            if current != NIL {
+                self.set_info(current, PageInfo::pcp(x ^ next, remembered));
+                next = current;
+            } else if first == NIL {
+                set_end(&self.list.tail, x);
+            } else {
+                let info = self.info(first);
+                self.set_info(first, info.with_link(info.link() ^ NIL ^ x));
+            }
+            current = x;
+        }
+        if current != NIL {
+            self.set_info(current, PageInfo::pcp(NIL ^ next, remembered));
+            set_end(&self.list.head, current);
+        }
+    }
+
     /// Puts a page at the back.
     #[inline(always)]
     pub fn push_back(self, x: PageIdx, remembered: Remembered) {
@@ -70,6 +99,7 @@ impl<'a> PcpDeque<'a> {
         self.link(x, &self.list.tail, &self.list.head);
     }
 
+    #[inline(always)]
     fn link(self, x: PageIdx, near: &AtomicU32, far: &AtomicU32) {
         let neighbour = end(near);
         if neighbour == NIL {
@@ -85,6 +115,30 @@ impl<'a> PcpDeque<'a> {
     #[inline(always)]
     pub fn pop_front(self) -> Option<(PageIdx, Remembered)> {
         self.unlink(&self.list.head, &self.list.tail)
+    }
+
+    /// Takes up to `n` pages from the front; each goes to `give`, which writes its info word. How
+    /// many there were.
+    ///
+    /// The neighbours' links are mended once, after the last page.
+    #[inline(always)]
+    pub fn pop_front_many(self, n: usize, mut give: impl FnMut(PageIdx)) -> usize {
+        let (mut prev, mut x) = (NIL, self.first());
+        let mut taken = 0;
+        while taken < n && x != NIL {
+            let next = self.info(x).link() ^ prev;
+            give(x);
+            (prev, x) = (x, next);
+            taken += 1;
+        }
+        if x == NIL {
+            set_end(&self.list.tail, NIL);
+        } else if taken > 0 {
+            let info = self.info(x);
+            self.set_info(x, info.with_link(info.link() ^ prev ^ NIL));
+        }
+        set_end(&self.list.head, x);
+        taken
     }
 
     /// Takes the last page; its info word becomes NONE.
@@ -159,7 +213,24 @@ mod tests {
         for _ in 0..20_000 {
             random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             match random >> 60 {
-                0..=3 => {
+                0 => {
+                    let mut got = Vec::new();
+                    let n = (random >> 50) as usize % 5;
+                    let taken = deque.pop_front_many(n, |x| {
+                        deque.set_info(x, PageInfo::NONE);
+                        got.push(x);
+                    });
+                    let expected: Vec<PageIdx> = model.drain(..n.min(model.len())).collect();
+                    assert_eq!((taken, &got), (expected.len(), &expected));
+                    spare.extend(got);
+                }
+                1 => {
+                    let n = ((random >> 50) as usize % 5).min(spare.len());
+                    let pages = spare.split_off(spare.len() - n);
+                    deque.push_front_many(pages.iter().copied(), Remembered::Cma);
+                    pages.into_iter().for_each(|x| model.push_front(x));
+                }
+                2..=3 => {
                     if let Some(x) = spare.pop() {
                         let info = deque.front_info(Remembered::Cma);
                         deque.set_info(x, info);

@@ -7,6 +7,28 @@ use crate::config::Config;
 /// Differentials are 8 bits wide; the largest threshold leaves room for one more change.
 const MAX_STAT_THRESHOLD: u64 = 125;
 
+/// Largest order with ordinary per-cpu lists (`PAGE_ALLOC_COSTLY_ORDER`).
+pub const PAGE_ALLOC_COSTLY_ORDER: u32 = 3;
+
+/// The orders that go through the per-cpu lists (`pcp_allowed_order`).
+#[derive(Clone, Copy, Debug)]
+pub struct PcpOrders(u32);
+
+impl PcpOrders {
+    /// Those of a kernel with this configuration.
+    #[inline(always)]
+    pub fn new(config: &Config) -> PcpOrders {
+        let ordinary = (2 << PAGE_ALLOC_COSTLY_ORDER) - 1;
+        PcpOrders(if config.thp { ordinary | 1 << config.pageblock_order } else { ordinary })
+    }
+
+    /// Is this order one of them?
+    #[inline(always)]
+    pub fn contains(self, order: u32) -> bool {
+        order < u32::BITS && self.0 >> order & 1 == 1
+    }
+}
+
 /// Limits of the per-cpu lists of a zone; the same for all CPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PagesetSizes {

@@ -4,14 +4,13 @@
 use crate::allocator::{CpuChoice, PageAllocator};
 use crate::gfp::{AllocFlags, Gfp, TaskState};
 use crate::page_alloc::{AllocError, Context, Taken};
+use crate::pcp_sizing::PAGE_ALLOC_COSTLY_ORDER;
 use crate::pressure::{CompactPriority, CompactResult, Hooks, PressureEvent, Request, as_memalloc, is_memalloc};
 use crate::sync::Relaxed;
 use crate::types::MigrateType;
 use crate::watermark::{WMARK_LOW, WMARK_MIN};
 use crate::zonelist::Walk;
 
-/// Orders above this are "costly" (`PAGE_ALLOC_COSTLY_ORDER`).
-const COSTLY_ORDER: u32 = 3;
 /// Rounds without progress before reclaim gives up (`MAX_RECLAIM_RETRIES`).
 const MAX_RECLAIM_RETRIES: u32 = 16;
 /// Compaction rounds before its priority is raised (`MAX_COMPACT_RETRIES`).
@@ -32,7 +31,7 @@ impl PageAllocator {
         let can_reclaim = gfp.contains(Gfp::DIRECT_RECLAIM);
         // ATOMIC contradicts DIRECT_RECLAIM: it is dropped.
         let gfp = gfp.in_slow_path();
-        let costly = ctx.order > COSTLY_ORDER;
+        let costly = ctx.order > PAGE_ALLOC_COSTLY_ORDER;
         let rt_task = self.machine().rt_task.load(Relaxed) != 0; // ORDERING(R7)
         let mut walk = ctx.walk;
         let request = Request { gfp, order: ctx.order, highest_zone: walk.highest, nodemask: walk.nodemask };
@@ -112,7 +111,7 @@ impl PageAllocator {
         retry: &mut Retry,
         hooks: &dyn Hooks,
     ) -> (bool, Option<Taken<'a>>) {
-        let costly = ctx.order > COSTLY_ORDER;
+        let costly = ctx.order > PAGE_ALLOC_COSTLY_ORDER;
         let progress = self.direct_reclaim(ctx.cpu, request, hooks);
         if progress > 0 {
             let mut page = self.get_page_from_freelist(ctx, walk, gfp, flags, hooks);
@@ -218,7 +217,7 @@ impl PageAllocator {
         retry: &mut Retry,
         hooks: &dyn Hooks,
     ) -> bool {
-        if progress > 0 && ctx.order <= COSTLY_ORDER {
+        if progress > 0 && ctx.order <= PAGE_ALLOC_COSTLY_ORDER {
             retry.no_progress = 0;
         } else {
             retry.no_progress += 1;
@@ -244,7 +243,7 @@ impl PageAllocator {
         retry: &mut Retry,
         hooks: &dyn Hooks,
     ) -> bool {
-        let costly = ctx.order > COSTLY_ORDER;
+        let costly = ctx.order > PAGE_ALLOC_COSTLY_ORDER;
         if ctx.order == 0 {
             return false;
         }
@@ -299,7 +298,7 @@ impl PageAllocator {
             if zone.watermark_ok(ctx.order, mark, walk.highest, flags, zone.free_pages_approximate()) {
                 return true;
             }
-            let which = if ctx.order > COSTLY_ORDER { WMARK_LOW } else { WMARK_MIN };
+            let which = if ctx.order > PAGE_ALLOC_COSTLY_ORDER { WMARK_LOW } else { WMARK_MIN };
             let mark = zone.watermark(which) + (2 << ctx.order);
             zone.watermark_ok(0, mark, walk.highest, AllocFlags::CMA, available)
         })

@@ -4,13 +4,10 @@
 use crate::buddy::Buddy;
 use crate::config::Config;
 use crate::cpu::Cpu;
-use crate::free_area::{FreeArea, MergeRule};
-use crate::free_list::FreeLists;
-use crate::in_flight::{InFlight, InFlightFlag};
-use crate::page_array::{PageArray, PageDesc};
+use crate::page_array::PageArray;
 use crate::pageblock::Pageblocks;
-use crate::segment::{CpuSlot, CpuZone, Machine, SharedRef, SharedSlice, ZoneShared};
-use crate::sync::{AtomicU8, AtomicU32, Relaxed};
+use crate::segment::{Buddies, CpuSlot, CpuZone, Machine, SharedRef, SharedSlice, ZoneShared};
+use crate::sync::{AtomicU32, Relaxed};
 use crate::trace::TraceSink;
 use crate::types::{MIGRATE_PCPTYPES, MigrateType, Pfn, ZoneKind};
 use crate::word::PageIdx;
@@ -40,16 +37,12 @@ pub struct ZoneParts {
     pub cpu_zones: SharedSlice<CpuZone>,
     /// Cpu slots.
     pub cpus: SharedSlice<CpuSlot>,
-    /// In-flight flags of the cpu slots.
-    pub in_flight: SharedSlice<InFlightFlag>,
-    /// Page descriptors.
-    pub page_descs: SharedSlice<PageDesc>,
-    /// Pageblock types from the pageblock of page index 0 on.
-    pub pageblocks: SharedSlice<AtomicU8>,
     /// Where trace events go.
     pub trace: Arc<TraceSink>,
     /// Whether hooks want to be told of fallbacks.
     pub tells_fallbacks: Arc<AtomicU32>,
+    /// The buddy allocator as each cpu's holder sees it.
+    pub(crate) buddies: Buddies,
 }
 
 /// Handle of one zone: one pointer, borrowed from the allocator.
@@ -69,42 +62,31 @@ impl<'a> Zone<'a> {
     /// The page array.
     #[inline(always)]
     pub fn pages(self) -> PageArray<'a> {
-        PageArray::new(&self.0.page_descs)
+        self.0.buddies.view().pages()
     }
 
     /// Pageblock types.
     #[inline(always)]
     pub fn blocks(self) -> Pageblocks<'a> {
-        Pageblocks::new(&self.0.pageblocks, self.0.config.pageblock_order)
+        self.0.buddies.view().blocks()
     }
 
     /// The zone's buddy allocator, on behalf of a caller on `cpu`.
     #[inline(always)]
-    pub fn buddy(self, cpu: &Cpu<'_>) -> Buddy<'a> {
-        self.buddy_with(cpu.is_leased().then(|| &self.0.in_flight[cpu.id()]))
+    pub fn buddy(self, cpu: &Cpu<'_>) -> &'a Buddy<'a> {
+        if cpu.is_leased() { self.buddy_of(cpu.id()) } else { self.view() }
     }
 
-    /// The zone's buddy allocator for somebody who only looks.
+    /// The zone's buddy allocator on behalf of whoever holds a cpu's lease.
     #[inline(always)]
-    pub fn view(self) -> Buddy<'a> {
-        self.buddy_with(None)
+    pub fn buddy_of(self, cpu: usize) -> &'a Buddy<'a> {
+        self.0.buddies.of_cpu(cpu)
     }
 
+    /// The zone's buddy allocator for somebody without a lease.
     #[inline(always)]
-    fn buddy_with(self, own: Option<&'a InFlightFlag>) -> Buddy<'a> {
-        let parts = self.0;
-        Buddy {
-            area: FreeArea {
-                lists: FreeLists { lists: &parts.shared.lists, pages: self.pages() },
-                rule: MergeRule {
-                    top: parts.config.max_order - 1,
-                    blocks: self.blocks(),
-                    nr_isolated: &parts.shared.nr_isolate_pageblock,
-                    has_isolation: parts.config.memory_isolation,
-                },
-                in_flight: InFlight { own, all: &parts.in_flight },
-            },
-        }
+    pub fn view(self) -> &'a Buddy<'a> {
+        self.0.buddies.view()
     }
 
     /// The zone's part of a cpu's state.

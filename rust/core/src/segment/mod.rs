@@ -4,12 +4,14 @@
 //! safe slices of types that consist of atomics alone, so that concurrent access from threads and
 //! processes is defined whatever bytes the memory holds; what the bytes mean is checked above.
 
+mod buddies;
 mod geometry;
 mod image;
 mod mapping;
 mod shared;
 mod tables;
 
+pub use buddies::Buddies;
 pub use geometry::{Geometry, MAX_ZONE_PAGES, SegmentPlan, Table, ZonePlan};
 pub use image::ImageError;
 pub use mapping::{Mapping, current_cpu};

@@ -56,6 +56,15 @@ impl<T: Shared> SharedSlice<T> {
         SharedSlice { ptr: self.ptr, len: self.len, _map: self._map.clone() }
     }
 
+    /// The table with a lifetime of the caller's choice.
+    ///
+    /// # Safety
+    /// The result is used only while this handle, or another one of the same mapping, exists.
+    pub(super) unsafe fn detached<'s>(&self) -> &'s [T] {
+        // SAFETY: as for `deref`; that the mapping lives long enough is up to the caller.
+        unsafe { core::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
+    }
+
     /// A part of the table, if the range lies inside.
     pub fn part(&self, range: core::ops::Range<usize>) -> Option<Self> {
         if range.start > range.end || range.end > self.len {

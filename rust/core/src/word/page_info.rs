@@ -119,6 +119,12 @@ impl PageInfo {
         matches!(self.kind(), InfoKind::Allocated)
     }
 
+    /// Is this the first page of an allocated block of this order with exactly one reference?
+    pub const fn is_allocated_once(self, order: u32) -> bool {
+        let relevant = KIND_MASK | ORDER_MASK << ORDER_SHIFT | MAX_REFCOUNT << REF_SHIFT;
+        self.0 & relevant == InfoKind::Allocated as u32 | order << ORDER_SHIFT | 1 << REF_SHIFT
+    }
+
     /// Order of an allocated block.
     pub const fn order(self) -> u32 {
         (self.0 >> ORDER_SHIFT) & ORDER_MASK
@@ -216,6 +222,11 @@ mod tests {
                     assert_eq!(info.is_pfmemalloc(), pfmemalloc);
                     assert_eq!(info.refcount(), 1);
                     assert!(!info.is_movable());
+                    for other in 0..11 {
+                        assert_eq!(info.with_movable(true).is_allocated_once(other), other == order);
+                        assert!(!info.with_refcount(2).is_allocated_once(other));
+                        assert!(!info.with_refcount(0).is_allocated_once(other));
+                    }
                     for count in [0, 1, 2, 32769, MAX_REFCOUNT] {
                         let held = info.with_refcount(count).with_movable(true);
                         assert_eq!((held.refcount(), held.order(), held.is_movable()), (count, order, true));
@@ -238,6 +249,7 @@ mod tests {
                 assert!(!info.is_movable() && info.refcount() == 0);
             }
         }
+        assert!(!PageInfo::NONE.is_allocated_once(0) && !PageInfo::pcp(1 << 8, Remembered::Own).is_allocated_once(0));
         assert_eq!(PageInfo::NONE.raw(), 0);
         assert_eq!(PageInfo::offline().kind(), InfoKind::Offline);
     }
