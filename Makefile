@@ -76,11 +76,12 @@ docs: ## Python and Rust documentation, as HTML in site/.
 	cp docs/index.html site/index.html
 	@echo "open site/index.html"
 
-bench: ## Benchmarks against a C variant with locks and from Python; writes docs/benchmarks.md. BENCH=--quick: in a minute.
+bench: ## Benchmarks against a C variant with locks and from Python; writes docs/benchmarks.md. BENCH=--quick: in two minutes.
 	$(CHECK_TOOLCHAIN) rust
-	$(ENVIRONMENT) --wheel
+	$(ENVIRONMENT) --wheel cli test bench
 	cargo run --locked --release -p pagebuddy-bench -- --write docs $(BENCH)
-	$(VENV_PYTHON) benches/python_calls.py
+	$(VENV_PYTHON) -m pytest -q benches --benchmark-disable-gc --benchmark-json target/python.json
+	$(VENV_PYTHON) benches/python_table.py target/python.json docs/benchmarks.md
 
 soak: ## The long forms of the tests; hours with many recordings.
 	$(CHECK_TOOLCHAIN) rust
