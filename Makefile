@@ -42,7 +42,7 @@ test: ## Rust and Python tests, against the installed wheel; a few minutes.
 	$(CHECK_TOOLCHAIN) rust
 	$(ENVIRONMENT) --wheel cli test
 	$(CARGO_TEST)
-	$(CARGO_PROOF) --features schedules --test schedules
+	$(CARGO_PROOF) --features schedules --test schedules --test linear
 	$(CARGO_PROOF) --features loom --test loom -- --nocapture
 	$(VENV_PYTHON) -m pytest
 

@@ -10,6 +10,9 @@
 mod crew;
 mod explore;
 mod fiber;
+mod histories;
+#[path = "../linear/history.rs"]
+mod history;
 mod hunt;
 mod inspect;
 mod ledger;
@@ -18,6 +21,8 @@ mod program;
 mod scenarios;
 mod strategy;
 mod world;
+#[path = "../linear/zone.rs"]
+mod zone;
 
 use crew::Script;
 use explore::Explorer;
@@ -135,6 +140,52 @@ fn machine_schedules() {
         Ok(tally) => println!("machine: {tally:?}"),
         Err(what) => panic!("{what}"),
     }
+}
+
+/// Histories of random schedules are linearisable.
+#[test]
+fn histories_are_linearisable() {
+    let (first_seed, budget) = match soak() {
+        None => (0, Budget::Schedules(60_000)),
+        Some(seconds) => (u64::from(std::process::id()) << 24, Budget::Time(Duration::from_secs_f64(seconds))),
+    };
+    match histories::search(first_seed, None, budget) {
+        Ok(tally) => println!("histories: {tally:?}"),
+        Err((tally, what)) => panic!("after {} schedules: {what}", tally.schedules),
+    }
+}
+
+/// Bugs that show in who owns what, or in that somebody does not get anywhere, are found in
+/// histories, too, by what the operations return alone.
+#[test]
+fn planted_bugs_show_in_histories() {
+    const SHOWN: [Bug; 16] = [
+        Bug::NoPend,
+        Bug::NoRecheck,
+        Bug::NoRecheckAfterSpill,
+        Bug::NoResolve,
+        Bug::PromoteAnyWord,
+        Bug::PopWithoutClaim,
+        Bug::BlindSplitMerge,
+        Bug::UnlinkThroughAnyPrev,
+        Bug::DetachUnproved,
+        Bug::InstallOverwrites,
+        Bug::SpillLinksFirst,
+        Bug::LinkBeforeWord,
+        Bug::UnlinkedBeforeUnlink,
+        Bug::NoQuietCheck,
+        Bug::NoHelpForPush,
+        Bug::NoHelpForRemoval,
+    ];
+    let is_missed = |bug: &Bug| match histories::search(0, Some(*bug), Budget::Schedules(60_000)) {
+        Ok(_) => true,
+        Err((tally, what)) => {
+            println!("{bug:?}: after {} schedules: {}", tally.schedules, what.lines().next().unwrap_or_default());
+            false
+        }
+    };
+    let missed: Vec<Bug> = SHOWN.into_iter().filter(is_missed).collect();
+    assert!(missed.is_empty(), "no history shows {missed:?}");
 }
 
 /// Every planted bug is found; what finds it is printed.
