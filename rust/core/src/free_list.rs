@@ -17,7 +17,7 @@
 //! Progress: every retry is caused by another thread's successful CAS, so all operations are
 //! lock-free; a stopped thread delays nobody.
 
-use crate::page_array::PageArray;
+use crate::page_array::{PageArray, PageDesc};
 use crate::sync::{AcqRel, Acquire, AtomicU32, AtomicU64, Bug, Relaxed, Release, SeqCst, forced_zombie, planted};
 use crate::types::{MAX_ORDER, NR_MIGRATETYPES};
 use crate::word::list_head::ListHead;
@@ -202,6 +202,54 @@ enum Walk {
     GaveUp,
 }
 
+/// The accesses to a page's word and hint, with their orderings.
+impl PageDesc {
+    /// ORDERING(P2): Acquire, pairs with every publication and relink.
+    #[inline(always)]
+    fn load_word(&self) -> PageWord {
+        PageWord::from_raw(self.word.load(Acquire)) // ORDERING(P2)
+    }
+
+    /// ORDERING(P2): AcqRel, publishes a relink and sees what was linked before.
+    #[inline(always)]
+    fn cas_word(&self, old: PageWord, new: PageWord) -> bool {
+        // ORDERING(P2)
+        self.word.compare_exchange(old.raw(), new.raw(), AcqRel, Acquire).is_ok()
+    }
+
+    /// ORDERING(P3): Release, the next life of the page happens after this one.
+    #[inline(always)]
+    fn store_word(&self, word: PageWord) {
+        self.word.store(word.raw(), Release); // ORDERING(P3)
+    }
+
+    /// PEND to FREE, if the word is still exactly the published one.
+    ///
+    /// ORDERING(S1): SeqCst on success, so that of two buddies freed at the same time at least one
+    /// sees the other; SeqCst on failure too, because then a helper's promote stands for ours.
+    #[inline(always)]
+    fn promote(&self, published: PageWord) {
+        if planted(Bug::PromoteAnyWord) {
+            let word = self.load_word();
+            self.cas_word(word, word.promote());
+            return;
+        }
+        // ORDERING(S1)
+        let _ = self.word.compare_exchange(published.raw(), published.promote().raw(), SeqCst, SeqCst);
+        crate::sync::fence_for_model();
+    }
+
+    #[inline(always)]
+    fn prev_hint(&self) -> PageIdx {
+        self.prev.load(Relaxed) // ORDERING(R2)
+    }
+
+    #[inline(always)]
+    fn set_prev_hint(&self, prev: PageIdx) {
+        self.prev.store(prev, Relaxed); // ORDERING(R2)
+    }
+}
+
 /// The free lists of a zone together with the pages they link.
 #[derive(Clone, Copy)]
 pub struct FreeLists<'a> {
@@ -212,10 +260,10 @@ pub struct FreeLists<'a> {
 }
 
 impl<'a> FreeLists<'a> {
-    /// A page's word. ORDERING(P2): Acquire, pairs with every publication and relink.
+    /// A page's word.
     #[inline(always)]
     pub fn word(&self, x: PageIdx) -> PageWord {
-        PageWord::from_raw(self.pages.page(x).word.load(Acquire)) // ORDERING(P2)
+        self.pages.page(x).load_word()
     }
 
     /// A page's word for the buddy re-check. ORDERING(S1): SeqCst load, pairs with the promote.
@@ -224,27 +272,24 @@ impl<'a> FreeLists<'a> {
         PageWord::from_raw(self.pages.page(x).word.load(SeqCst)) // ORDERING(S1)
     }
 
-    /// ORDERING(P2): AcqRel, publishes a relink and sees what was linked before.
     #[inline(always)]
     fn cas_word(&self, x: PageIdx, old: PageWord, new: PageWord) -> bool {
-        // ORDERING(P2)
-        self.pages.page(x).word.compare_exchange(old.raw(), new.raw(), AcqRel, Acquire).is_ok()
+        self.pages.page(x).cas_word(old, new)
     }
 
-    /// ORDERING(P3): Release, the next life of the page happens after this one.
     #[inline(always)]
     fn store_word(&self, x: PageIdx, word: PageWord) {
-        self.pages.page(x).word.store(word.raw(), Release); // ORDERING(P3)
+        self.pages.page(x).store_word(word);
     }
 
     #[inline(always)]
     fn prev_hint(&self, x: PageIdx) -> PageIdx {
-        self.pages.page(x).prev.load(Relaxed) // ORDERING(R2)
+        self.pages.page(x).prev_hint()
     }
 
     #[inline(always)]
     fn set_prev_hint(&self, x: PageIdx, prev: PageIdx) {
-        self.pages.page(x).prev.store(prev, Relaxed); // ORDERING(R2)
+        self.pages.page(x).set_prev_hint(prev);
     }
 
     #[inline(always)]
@@ -264,8 +309,9 @@ impl<'a> FreeLists<'a> {
     // ---- publishing -------------------------------------------------------------------------
 
     /// The word of a page we own, ready to be published: L is 0.
-    fn own_word(&self, x: PageIdx) -> PageWord {
-        let word = self.word(x);
+    #[inline(always)]
+    fn own_word(&self, x: PageIdx, desc: &PageDesc) -> PageWord {
+        let word = desc.load_word();
         if word.is_linked() && !planted(Bug::NoResolve) { self.resolve(x) } else { word }
     }
 
@@ -277,34 +323,22 @@ impl<'a> FreeLists<'a> {
         if planted(Bug::NoPend) { word.promote() } else { word }
     }
 
-    /// PEND to FREE, if the word is still exactly the published one.
-    ///
-    /// ORDERING(S1): SeqCst on success, so that of two buddies freed at the same time at least one
-    /// sees the other; SeqCst on failure too, because then a helper's promote stands for ours.
     #[inline(always)]
     fn promote(&self, x: PageIdx, published: PageWord) {
-        if planted(Bug::PromoteAnyWord) {
-            let word = self.word(x);
-            self.cas_word(x, word, word.promote());
-            return;
-        }
-        let word = &self.pages.page(x).word;
-        // ORDERING(S1)
-        let _ = word.compare_exchange(published.raw(), published.promote().raw(), SeqCst, SeqCst);
-        crate::sync::fence_for_model();
+        self.pages.page(x).promote(published);
     }
 
     /// Puts a block we own at the front of list (order, mt).
     #[inline(always)]
     pub fn push_front(&self, x: PageIdx, order: u32, mt: usize) {
-        let list = self.list(order, mt);
-        let owned = self.own_word(x);
+        let (list, desc) = (self.list(order, mt), self.pages.page(x));
+        let owned = self.own_word(x, desc);
         let mut head = list.head();
-        self.set_prev_hint(x, AT_HEAD);
+        desc.set_prev_hint(AT_HEAD);
         let published = loop {
             let word = self.published(owned, order, mt, head.first());
             if !planted(Bug::LinkBeforeWord) {
-                self.store_word(x, word);
+                desc.store_word(word);
             }
             match list.cas_head(head, self.new_head(head, x)) {
                 Ok(()) => break word,
@@ -312,38 +346,38 @@ impl<'a> FreeLists<'a> {
             }
         };
         if planted(Bug::LinkBeforeWord) {
-            self.store_word(x, published);
+            desc.store_word(published);
         }
         if head.is_empty() {
             list.tail.store(x, Relaxed); // ORDERING(R2)
         } else {
             self.set_prev_hint(head.first(), x);
         }
-        self.promote(x, published);
+        desc.promote(published);
     }
 
     /// Puts a block we own at the back of list (order, mt).
     pub fn push_back(&self, x: PageIdx, order: u32, mt: usize) {
-        let list = self.list(order, mt);
-        let published = self.published(self.own_word(x), order, mt, NIL);
+        let (list, desc) = (self.list(order, mt), self.pages.page(x));
+        let published = self.published(self.own_word(x, desc), order, mt, NIL);
         loop {
             let head = list.head();
             if head.is_empty() {
-                self.set_prev_hint(x, AT_HEAD);
-                self.store_word(x, published);
+                desc.set_prev_hint(AT_HEAD);
+                desc.store_word(published);
                 if list.cas_head(head, self.new_head(head, x)).is_ok() {
                     break;
                 }
             } else if let Some((last, last_word)) = self.find_last(order, mt) {
-                self.set_prev_hint(x, last);
-                self.store_word(x, published);
+                desc.set_prev_hint(last);
+                desc.store_word(published);
                 if self.cas_word(last, last_word, self.relinked(last_word, x)) {
                     break;
                 }
             }
         }
         list.tail.store(x, Relaxed); // ORDERING(R2)
-        self.promote(x, published);
+        desc.promote(published);
     }
 
     /// The last node of the list and its word at a moment when it was the last.
@@ -452,24 +486,25 @@ impl<'a> FreeLists<'a> {
                 return None;
             }
             let top = head.first();
-            let word = self.word(top);
+            let desc = self.pages.page(top);
+            let word = desc.load_word();
             if !word.is_free_in(order, mt) {
                 self.help_top(list, head, word);
                 continue;
             }
             if planted(Bug::PopWithoutClaim) {
                 if list.cas_head(head, self.new_head(head, word.next())).is_ok() {
-                    self.store_word(top, word.unlinked());
+                    desc.store_word(word.unlinked());
                     return Some(top);
                 }
                 continue;
             }
-            if !self.cas_word(top, word, word.claim()) {
+            if !desc.cas_word(word, word.claim()) {
                 continue;
             }
             if !forced_zombie() && list.cas_head(head, self.new_head(head, word.next())).is_ok() {
-                self.fix_hints(top, word, AT_HEAD);
-                self.store_word(top, word.unlinked());
+                self.fix_hints_in(list, top, word, AT_HEAD);
+                desc.store_word(word.unlinked());
             } else {
                 self.detach(top, word.claim());
             }
@@ -520,6 +555,11 @@ impl<'a> FreeLists<'a> {
     /// After unlinking x, which stood behind `prev`: hints that named x name its neighbours.
     #[inline(always)]
     fn fix_hints(&self, x: PageIdx, frozen: PageWord, prev: PageIdx) {
+        self.fix_hints_in(self.list(frozen.order(), frozen.mt()), x, frozen, prev);
+    }
+
+    #[inline(always)]
+    fn fix_hints_in(&self, list: &List, x: PageIdx, frozen: PageWord, prev: PageIdx) {
         let next = frozen.next();
         if let Some(desc) = self.pages.get(next) {
             // ORDERING(R2)
@@ -527,7 +567,7 @@ impl<'a> FreeLists<'a> {
                 desc.prev.store(prev, Relaxed); // ORDERING(R2)
             }
         }
-        let tail = &self.list(frozen.order(), frozen.mt()).tail;
+        let tail = &list.tail;
         // ORDERING(R2)
         if tail.load(Relaxed) == x {
             tail.store(if next == NIL { prev } else { next }, Relaxed); // ORDERING(R2)

@@ -56,6 +56,14 @@ impl<'a> PcpDeque<'a> {
         self.pages.page(x).info.store(info.raw(), Relaxed); // ORDERING(R8)
     }
 
+    /// An entry gets another neighbour: takes `old` out of its link and `new` in.
+    #[inline(always)]
+    fn relink(self, x: PageIdx, old: PageIdx, new: PageIdx) {
+        let word = &self.pages.page(x).info;
+        let info = PageInfo::from_raw(word.load(Relaxed)); // ORDERING(R8)
+        word.store(info.with_link(info.link() ^ old ^ new).raw(), Relaxed); // ORDERING(R8)
+    }
+
     /// Info word of a page about to be pushed to the front.
     #[inline(always)]
     pub fn front_info(self, remembered: Remembered) -> PageInfo {
@@ -81,8 +89,7 @@ impl<'a> PcpDeque<'a> {
             } else if first == NIL {
                 set_end(&self.list.tail, x);
             } else {
-                let info = self.info(first);
-                self.set_info(first, info.with_link(info.link() ^ NIL ^ x));
+                self.relink(first, NIL, x);
             }
             current = x;
         }
@@ -105,8 +112,7 @@ impl<'a> PcpDeque<'a> {
         if neighbour == NIL {
             set_end(far, x);
         } else {
-            let info = self.info(neighbour);
-            self.set_info(neighbour, info.with_link(info.link() ^ NIL ^ x));
+            self.relink(neighbour, NIL, x);
         }
         set_end(near, x);
     }
@@ -134,8 +140,7 @@ impl<'a> PcpDeque<'a> {
         if x == NIL {
             set_end(&self.list.tail, NIL);
         } else if taken > 0 {
-            let info = self.info(x);
-            self.set_info(x, info.with_link(info.link() ^ prev ^ NIL));
+            self.relink(x, prev, NIL);
         }
         set_end(&self.list.head, x);
         taken
@@ -153,16 +158,16 @@ impl<'a> PcpDeque<'a> {
         if x == NIL {
             return None;
         }
-        let info = self.info(x);
+        let word = &self.pages.page(x).info;
+        let info = PageInfo::from_raw(word.load(Relaxed)); // ORDERING(R8)
         let next = info.link() ^ NIL;
         if next == NIL {
             set_end(far, NIL);
         } else {
-            let neighbour = self.info(next);
-            self.set_info(next, neighbour.with_link(neighbour.link() ^ x ^ NIL));
+            self.relink(next, x, NIL);
         }
         set_end(near, next);
-        self.set_info(x, PageInfo::NONE);
+        word.store(PageInfo::NONE.raw(), Relaxed); // ORDERING(R8)
         Some((x, info.remembered()))
     }
 
@@ -206,7 +211,7 @@ mod tests {
     fn behaves_like_a_deque() {
         let pages: Vec<PageDesc> = (0..64).map(|_| PageDesc::new()).collect();
         let list = PcpList { head: AtomicU32::new(0), tail: AtomicU32::new(0) };
-        let deque = PcpDeque::new(&list, PageArray::new(&pages));
+        let deque = PcpDeque::new(&list, PageArray::new(&pages, &pages[..1]).expect("a small zone"));
         let mut model: VecDeque<PageIdx> = VecDeque::new();
         let mut spare: Vec<PageIdx> = (0..64).collect();
         let mut random = 1u64;

@@ -73,7 +73,9 @@ impl Zone {
     }
 
     fn free_lists(&self) -> FreeLists<'_> {
-        FreeLists { lists: &self.lists, pages: PageArray::new(&self.pages) }
+        // The small table has one descriptor, that of page 0, which the other has room for.
+        let pages = PageArray::new(&self.pages, &self.pages[..1]).expect("a small zone");
+        FreeLists { lists: &self.lists, pages }
     }
 
     /// A block came into our hands: what its last user wrote must be visible.

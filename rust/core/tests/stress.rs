@@ -363,6 +363,7 @@ fn isolation_among_allocations() {
 /// A zone without anything above the buddy.
 struct Zone {
     pages: Vec<PageDesc>,
+    heads: Vec<PageDesc>,
     lists: ZoneLists,
     types: Vec<pagebuddy_core::sync::AtomicU8>,
     nr_isolated: pagebuddy_core::sync::AtomicU32,
@@ -379,6 +380,7 @@ impl Zone {
         let types = (0..nr_pages >> PAGEBLOCK_ORDER).map(|block| u8::from(block / 2 % 3 == 0));
         let zone = Zone {
             pages: (0..nr_pages).map(|_| PageDesc::new()).collect(),
+            heads: (0..nr_blocks).map(|_| PageDesc::new()).collect(),
             lists: ZoneLists::new(),
             types: types.map(pagebuddy_core::sync::AtomicU8::new).collect(),
             nr_isolated: pagebuddy_core::sync::AtomicU32::new(0),
@@ -393,7 +395,10 @@ impl Zone {
     }
 
     fn buddy(&self, thread: usize) -> Buddy<'_> {
-        let lists = FreeLists { lists: &self.lists, pages: PageArray::new(&self.pages) };
+        let lists = FreeLists {
+            lists: &self.lists,
+            pages: PageArray::new(&self.pages, &self.heads).expect("one head a block"),
+        };
         let blocks = Pageblocks::new(&self.types, PAGEBLOCK_ORDER);
         let rule = MergeRule { top: TOP, blocks, nr_isolated: &self.nr_isolated, has_isolation: true };
         // The last thread has no cpu slot.

@@ -45,7 +45,7 @@ impl fmt::Debug for Buddies {
 impl Segment {
     /// The buddy allocators of a zone whose page index 0 is `base_pfn`.
     pub fn buddies(&self, number: usize, config: &Config, base_pfn: Pfn) -> Option<Buddies> {
-        let (zone, pages) = (self.zones.get(number)?, self.pages.get(number)?);
+        let (zone, pages, heads) = (self.zones.get(number)?, self.pages.get(number)?, self.heads.get(number)?);
         let types = self.pageblocks_from(base_pfn, config.pageblock_order)?;
         // SAFETY: it lies in the mapping, which the result keeps as long as the references; it hands
         // them out with its own lifetime only.
@@ -53,12 +53,15 @@ impl Segment {
         // SAFETY: as above.
         let pages = unsafe { pages.detached() };
         // SAFETY: as above.
+        let heads = unsafe { heads.detached() };
+        // SAFETY: as above.
         let types = unsafe { types.detached() };
         // SAFETY: as above.
         let all = unsafe { self.in_flight.detached() };
+        let pages = PageArray::new(pages, heads)?;
         let buddy = |own: Option<&'static InFlightFlag>| Buddy {
             area: FreeArea {
-                lists: FreeLists { lists: &zone.lists, pages: PageArray::new(pages) },
+                lists: FreeLists { lists: &zone.lists, pages },
                 rule: MergeRule {
                     top: config.max_order - 1,
                     blocks: Pageblocks::new(types, config.pageblock_order),

@@ -4,7 +4,7 @@ use super::tables::{CpuSlot, CpuZone, Header, Machine, NodeShared, PfnRange, Zon
 use crate::config::Config;
 use crate::error::BootError;
 use crate::in_flight::InFlightFlag;
-use crate::page_array::PageDesc;
+use crate::page_array::{PageDesc, nr_heads};
 use crate::sync::{AtomicU8, AtomicU16};
 use crate::word::NIL;
 
@@ -71,6 +71,7 @@ pub struct Geometry {
     pub reserved: Table,
     pub pageblocks: Table,
     pub block_zones: Table,
+    pub heads: Vec<Table>,
     pub pages: Vec<Table>,
     pub total_bytes: usize,
 }
@@ -99,6 +100,11 @@ impl Geometry {
             reserved: cursor.table::<PfnRange>(plan.nr_reserved as u64)?,
             pageblocks: cursor.table::<AtomicU8>(nr_pageblocks)?,
             block_zones: cursor.table::<AtomicU16>(nr_blocks)?,
+            heads: plan
+                .zones
+                .iter()
+                .map(|z| cursor.table::<PageDesc>(nr_heads(z.nr_pages as usize) as u64))
+                .collect::<Result<_, _>>()?,
             pages: plan.zones.iter().map(|z| cursor.table::<PageDesc>(z.nr_pages)).collect::<Result<_, _>>()?,
             total_bytes: cursor.offset as usize,
         })

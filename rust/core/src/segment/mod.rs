@@ -56,7 +56,9 @@ pub struct Segment {
     pub pageblocks: SharedSlice<AtomicU8>,
     /// Zone of each block of the largest order: 0 none, `MIXED`, else zone number + 1.
     pub block_zones: SharedSlice<AtomicU16>,
-    /// Page descriptors, one table per zone.
+    /// Page descriptors of the first pages of largest blocks, one table per zone.
+    pub heads: Vec<SharedSlice<PageDesc>>,
+    /// Page descriptors of all other pages, one table per zone.
     pub pages: Vec<SharedSlice<PageDesc>>,
 }
 
@@ -89,6 +91,7 @@ impl Segment {
             reserved: SharedSlice::new(&map, geometry.reserved)?,
             pageblocks: SharedSlice::new(&map, geometry.pageblocks)?,
             block_zones: SharedSlice::new(&map, geometry.block_zones)?,
+            heads: geometry.heads.iter().map(|table| SharedSlice::new(&map, *table)).collect::<Option<_>>()?,
             pages: geometry.pages.iter().map(|table| SharedSlice::new(&map, *table)).collect::<Option<_>>()?,
             geometry,
             map,
@@ -102,7 +105,7 @@ impl Segment {
 
     /// Bytes of address space its page descriptors take.
     pub fn page_table_bytes(&self) -> usize {
-        self.pages.iter().map(|pages| size_of_val::<[PageDesc]>(pages)).sum()
+        self.pages.iter().chain(&self.heads).map(|pages| size_of_val::<[PageDesc]>(pages)).sum()
     }
 
     /// A copy of everything, sparse and with a checksum.

@@ -13,7 +13,7 @@ use crate::types::MAX_NR_ZONES;
 pub const MAGIC: u64 = u64::from_le_bytes(*b"pgbuddy\0");
 
 /// Version of the tables below.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Words that hold the configuration.
 pub const CONFIG_WORDS: usize = 24;

@@ -8,7 +8,6 @@ use pagebuddy_core::config::Config;
 use pagebuddy_core::cpu::Cpu;
 use pagebuddy_core::free_area::Side;
 use pagebuddy_core::node::KswapdRun;
-use pagebuddy_core::page_array::PageArray;
 use pagebuddy_core::pcp_list::PcpDeque;
 use pagebuddy_core::segment::{CpuSlot, Header, MAGIC, PcpList, SegmentPlan, ZonePlan};
 use pagebuddy_core::sync::{AtomicU32, AtomicU64, Relaxed};
@@ -50,7 +49,7 @@ impl Machine {
     }
 
     fn deque(&self) -> PcpDeque<'_> {
-        PcpDeque::new(&self.list, PageArray::new(&self.zone.pages))
+        PcpDeque::new(&self.list, self.zone.free_lists().pages)
     }
 
     fn add_to_count(&self, n: i32) {

@@ -186,7 +186,9 @@ impl World {
 
     /// Free lists and pages.
     pub fn free_lists(&self) -> FreeLists<'_> {
-        FreeLists { lists: &self.lists, pages: PageArray::new(&self.pages[..self.nr_pages() as usize]) }
+        let pages = &self.pages[..self.nr_pages() as usize];
+        // The small table has one descriptor, that of page 0, which the other has room for.
+        FreeLists { lists: &self.lists, pages: PageArray::new(pages, &pages[..1]).expect("a small zone") }
     }
 
     /// The allocator as `fiber` sees it.
