@@ -41,7 +41,9 @@ impl TinyZone {
 
     /// The last user has no cpu slot.
     fn buddy(&self, user: usize) -> Buddy<'_> {
-        let lists = FreeLists { lists: &self.lists, pages: PageArray::new(&self.pages) };
+        // The small table has one descriptor, that of page 0, which the other has room for.
+        let pages = PageArray::new(&self.pages, &self.pages[..1]).expect("a small zone");
+        let lists = FreeLists { lists: &self.lists, pages };
         let blocks = Pageblocks::new(&self.types, 10);
         let rule = MergeRule { top: self.top, blocks, nr_isolated: &self.nr_isolated, has_isolation: false };
         let own = (user + 1 < MAX_USERS).then(|| &self.flags[user]);
