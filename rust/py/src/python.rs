@@ -35,6 +35,7 @@ pub static PAGE_FLAG: Imported = Imported::new("pagebuddy.page_state", "PageFlag
 pub static WATERMARKS: Imported = Imported::new("pagebuddy.watermarks", "Watermarks");
 static NUMPY_EMPTY: Imported = Imported::new("numpy", "empty");
 static NUMPY_FROMBUFFER: Imported = Imported::new("numpy", "frombuffer");
+static NUMPY_UINT64: Imported = Imported::new("numpy", "uint64");
 static NUMPY_ZEROS: Imported = Imported::new("numpy", "zeros");
 
 /// The member of an enumeration with this value.
@@ -63,5 +64,7 @@ pub fn uint8_zeros(py: Python<'_>, len: u64) -> PyResult<Bound<'_, PyAny>> {
 
 /// A `uint64` array over the first `len` items of a buffer; shares its memory.
 pub fn uint64_view<'py>(buffer: &Bound<'py, PyAny>, len: usize) -> PyResult<Bound<'py, PyAny>> {
-    NUMPY_FROMBUFFER.get(buffer.py())?.call1((buffer, "uint64", len))
+    let py = buffer.py();
+    // The type, because a name has to be looked up each time.
+    NUMPY_FROMBUFFER.get(py)?.call1((buffer, NUMPY_UINT64.get(py)?, len))
 }
