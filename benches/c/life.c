@@ -149,9 +149,6 @@ uint64_t pbc_nr_fallbacks(const struct zone *zone)
 	return zone->nr_fallbacks;
 }
 
-#define TEXT(x) #x
-#define TEXT_OF(x) TEXT(x)
-
 const char *pbc_build(void)
 {
 #if defined(__clang__)
@@ -159,5 +156,12 @@ const char *pbc_build(void)
 #else
 #define COMPILER "gcc " __VERSION__
 #endif
-	return COMPILER ", lock flavour " TEXT_OF(PBC_FLAVOUR);
+#if !defined(__OPTIMIZE__)
+#define SLOWED_DOWN ", not optimised"
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SLOWED_DOWN ", with a sanitizer"
+#else
+#define SLOWED_DOWN ""
+#endif
+	return COMPILER SLOWED_DOWN ", lock flavour " PBC_LOCK_NAME;
 }

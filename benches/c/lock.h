@@ -11,6 +11,16 @@
 #define PBC_LOCK_YIELD 2 /* the same, but gives the processor away after a while */
 #define PBC_LOCK_MUTEX 3 /* pthread mutex */
 
+#if PBC_LOCK == PBC_LOCK_PAUSE
+#define PBC_LOCK_NAME "pause"
+#elif PBC_LOCK == PBC_LOCK_YIELD
+#define PBC_LOCK_NAME "yield"
+#elif PBC_LOCK == PBC_LOCK_MUTEX
+#define PBC_LOCK_NAME "mutex"
+#else
+#error "PBC_LOCK must be one of the flavours"
+#endif
+
 static inline void cpu_relax(void)
 {
 #if defined(__x86_64__) || defined(__i386__)

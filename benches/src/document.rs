@@ -1,8 +1,9 @@
 //! docs/benchmarks.md: what is measured and how, and the tables.
 
 use crate::host::Host;
-use crate::measure::Effort;
+use crate::measure::{Effort, Row, Timing};
 use crate::report::{self, Results};
+use crate::summary;
 use std::fmt::Write as _;
 
 const HEAD: &str = "\
@@ -32,6 +33,9 @@ operations per second of all threads. Every call is a real call, never inlined i
 | machine | `alloc_pages` and `free_pages` with watermarks, zonelist, counters, checks against wrong frees | watermarks, counters, reference count |
 
 *fixed cpu*: every thread names a cpu of its own. *current cpu*: the cpu the thread runs on, as many as the host has.
+*2 nodes*: cpus and memory go round two nodes, and requests name the *local* or the *remote* one of the thread's cpu;
+the C variant has a zone for each node and no zonelists. Only the machine's nodes are modelled, the host's memory is
+wherever it is.
 ";
 
 /// The whole document.
@@ -39,13 +43,18 @@ pub fn document(host: &Host, effort: Effort, results: &Results, pictures: &[(&st
     let mut text = format!("{HEAD}\n{}", report::host(host));
     let _infallible = write!(
         text,
-        "\nEvery row: {} rounds per subject, after one that warms up; a round of one thread is {} operations, one of \
-         several threads takes {} ms (2 threads) to {} ms (64). Rows that take long have fewer rounds{}.\n",
+        "\nEvery row: {} rounds per subject or more, until the middle half of each subject's rounds lies within 5 % of \
+         the median, after one that warms up; rows that take long have fewer. A round of one thread is {} operations, one \
+         of several threads takes {} ms (2 threads) to {} ms (64){}. The middle half of the rounds lies within {:.0} % \
+         (engine) and {:.0} % (fastest flavour) of the median in half of all rows. The load was {} at the end.\n",
         effort.nr_rounds,
         effort.nr_ops,
         effort.duration(2).as_millis(),
         effort.duration(64).as_millis(),
-        if effort.quick { " (the quick form: rough numbers)" } else { "" }
+        if effort.quick { "; this is the quick form: rough numbers, and few rows for many threads" } else { "" },
+        median_spread(results.rows.iter().map(|row| &row.rust)) * 100.0,
+        median_spread(results.rows.iter().map(Row::best_c)) * 100.0,
+        results.load_after,
     );
     for (file, caption) in pictures {
         let _infallible = write!(text, "\n![{caption}](benchmarks/{file})\n*{caption}*\n");
@@ -73,5 +82,12 @@ pub fn document(host: &Host, effort: Effort, results: &Results, pictures: &[(&st
             report::boots(&results.boots)
         );
     }
+    let _infallible = write!(text, "\n## Summary\n\n{}", summary::summary(results));
     text
+}
+
+fn median_spread<'a>(timings: impl Iterator<Item = &'a Timing>) -> f64 {
+    let mut spreads: Vec<f64> = timings.map(|timing| timing.spread).collect();
+    spreads.sort_by(f64::total_cmp);
+    spreads.get(spreads.len() / 2).copied().unwrap_or_default()
 }

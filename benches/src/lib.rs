@@ -12,5 +12,6 @@ pub mod measure;
 pub mod plots;
 pub mod report;
 pub mod stopwatch;
+pub mod summary;
 pub mod twins;
 pub mod workloads;

@@ -7,6 +7,7 @@ use crate::twins::{Machine, Shape};
 use crate::workloads::{Pattern, Share, State, Work};
 use hdrhistogram::Histogram;
 use pagebuddy_core::error::BootError;
+use pagebuddy_core::zone::Zone;
 use quanta::Clock;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -17,6 +18,12 @@ use std::time::{Duration, Instant};
 /// per-cpu lists hold some back.
 const NEARLY_ALL: u64 = 95;
 
+/// Rounds whose middle half lies closer together than this are enough.
+const STABLE_SPREAD: f64 = 0.05;
+
+/// No row has fewer rounds, however long they take.
+const FEWEST_ROUNDS: usize = 3;
+
 /// How much to measure.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
@@ -26,6 +33,8 @@ pub struct Effort {
     pub millis: u64,
     /// Runs of each subject.
     pub nr_rounds: usize,
+    /// The same where they differ much.
+    pub most_rounds: usize,
     /// A row that takes longer than this has fewer rounds.
     pub row_limit: Duration,
     /// Smaller machines.
@@ -113,7 +122,7 @@ impl<E: Engine> Named<E> {
         let work = |number: usize, mut state: State| {
             let mut watch = Stopwatch::new(&barrier, Until::Told(&stop), latencies.cloned());
             job.pattern.run(&self.engine.hand(number), &mut state, &mut watch);
-            (watch.timer, state)
+            (watch.timer, watch.start, state)
         };
         let work = &work;
         let states: Vec<State> = (0..job.nr_threads).map(prepare).collect();
@@ -121,20 +130,23 @@ impl<E: Engine> Named<E> {
             let start = |(number, state)| scope.spawn(move || work(number, state));
             let threads: Vec<_> = states.into_iter().enumerate().map(start).collect();
             barrier.wait();
-            let start = Instant::now();
             thread::sleep(job.duration);
             stop.store(true, Relaxed);
-            let elapsed = start.elapsed();
+            let end = Instant::now();
             barrier.wait();
-            let (mut nr_ops, mut ticks) = (0, histogram());
+            // We may be the last to get the processor after the first barrier: time counts from
+            // when the first thread began.
+            let (mut nr_ops, mut ticks, mut first_start) = (0, histogram(), end);
             for (number, thread) in threads.into_iter().enumerate() {
-                let (timer, state) = thread.join().expect("a measuring thread panicked");
+                let (timer, start, state) = thread.join().expect("a measuring thread panicked");
+                first_start = start.map_or(first_start, |start| start.min(first_start));
                 state.clean_up(&self.engine.hand(number));
                 nr_ops += timer.nr_ops;
                 if let Some(latencies) = timer.latencies {
                     ticks += latencies.ticks;
                 }
             }
+            let elapsed = end.duration_since(first_start);
             Run { ns_per_op: elapsed.as_nanos() as f64 / nr_ops.max(1) as f64, nr_ops, ticks }
         })
     }
@@ -151,6 +163,8 @@ pub struct Timing {
     pub best: f64,
     /// Worst round.
     pub worst: f64,
+    /// How far the middle half of the rounds lies apart, in relation to the median.
+    pub spread: f64,
 }
 
 /// What a row of the tables shows.
@@ -192,7 +206,13 @@ fn timing(name: &'static str, mut samples: Vec<f64>) -> Timing {
     samples.sort_by(f64::total_cmp);
     let middle = samples.len() / 2;
     let median = if samples.len() % 2 == 1 { samples[middle] } else { (samples[middle - 1] + samples[middle]) / 2.0 };
-    Timing { name, ns_per_op: median, best: samples[0], worst: samples[samples.len() - 1] }
+    let spread = (samples[samples.len() * 3 / 4] - samples[samples.len() / 4]) / median;
+    Timing { name, ns_per_op: median, best: samples[0], worst: samples[samples.len() - 1], spread }
+}
+
+/// Do the medians stand, so that more rounds would hardly change them?
+fn is_stable(samples: &[Vec<f64>]) -> bool {
+    samples.iter().all(|samples| timing("", samples.clone()).spread < STABLE_SPREAD)
 }
 
 /// A machine and everything that can run on it or on a C zone like it.
@@ -205,11 +225,11 @@ impl Bench {
     fn new(work: Work, nr_threads: usize, effort: Effort) -> Result<Bench, BootError> {
         let nr_host_cpus = thread::available_parallelism().map_or(1, usize::from);
         let nr_cpus = work.level.nr_cpus(nr_threads, nr_host_cpus);
-        let machine = Machine::boot(Shape { mib: work.mib(effort.quick), nr_cpus })?;
+        let machine = Machine::boot(Shape { mib: work.mib(effort.quick), nr_cpus, nr_nodes: work.level.nr_nodes() })?;
         let zone = machine.zone();
         let nr_pages = match work.level {
             Level::Zone | Level::Steal => zone.managed(),
-            Level::Pcp | Level::Fixed | Level::Current => {
+            Level::Pcp | Level::Fixed | Level::Current | Level::Local | Level::Remote => {
                 (zone.managed() - zone.raw_watermark(pagebuddy_core::watermark::WMARK_LOW)) * NEARLY_ALL / 100
             }
         };
@@ -230,13 +250,15 @@ impl Bench {
             Level::Zone => named_rust(rust::ZoneLevel(machine)),
             Level::Steal => named_rust(rust::StealLevel(machine)),
             Level::Pcp => named_rust(rust::PcpLevel(machine)),
-            Level::Fixed | Level::Current => named_rust(rust::MachineLevel(machine, level)),
+            Level::Fixed | Level::Current | Level::Local | Level::Remote => {
+                named_rust(rust::MachineLevel(machine, level))
+            }
         };
         vec![
             rust,
-            named_c::<Pause>(machine.c_zone(huge_pages), level),
-            named_c::<Yield>(machine.c_zone(huge_pages), level),
-            named_c::<Mutex>(machine.c_zone(huge_pages), level),
+            named_c::<Pause>(machine, level, huge_pages),
+            named_c::<Yield>(machine, level, huge_pages),
+            named_c::<Mutex>(machine, level, huge_pages),
         ]
     }
 }
@@ -245,15 +267,20 @@ fn named_rust<'a>(engine: impl Engine + 'a) -> Box<dyn Subject + 'a> {
     Box::new(Named { name: "pagebuddy", engine, nr_fallbacks: |_| None })
 }
 
-fn named_c<F: Flavour>(zone: CZone<F>, level: Level) -> Box<dyn Subject> {
+fn named_c<F: Flavour>(machine: &Machine, level: Level, huge_pages: bool) -> Box<dyn Subject> {
     let name = F::NAME;
+    if matches!(level, Level::Local | Level::Remote) {
+        let engine = c::NodesLevel(machine.c_zones::<F>(huge_pages), level);
+        return Box::new(Named { name, engine, nr_fallbacks: |_| None });
+    }
+    let zone: CZone<F> = machine.c_zone(huge_pages);
     match level {
         Level::Zone => Box::new(Named { name, engine: c::ZoneLevel(zone), nr_fallbacks: |_| None }),
         Level::Pcp => Box::new(Named { name, engine: c::PcpLevel(zone), nr_fallbacks: |_| None }),
         Level::Steal => {
             Box::new(Named { name, engine: c::StealLevel(zone), nr_fallbacks: |e| Some(e.0.nr_fallbacks()) })
         }
-        Level::Fixed | Level::Current => {
+        Level::Fixed | Level::Current | Level::Local | Level::Remote => {
             Box::new(Named { name, engine: c::MachineLevel(zone, level), nr_fallbacks: |e| Some(e.0.nr_fallbacks()) })
         }
     }
@@ -270,8 +297,10 @@ pub fn throughput(work: Work, nr_threads: usize, effort: Effort) -> Result<Row, 
     let start = Instant::now();
     let mut samples = vec![Vec::new(); subjects.len()];
     let mut nr_ops = 0;
-    for round in 0..effort.nr_rounds {
-        if round >= 2 && start.elapsed() > effort.row_limit {
+    for round in 0..effort.most_rounds {
+        let is_late = start.elapsed() > effort.row_limit;
+        let is_enough = round >= effort.nr_rounds && is_stable(&samples);
+        if is_enough || (is_late && round >= FEWEST_ROUNDS) {
             break;
         }
         for turn in 0..subjects.len() {
@@ -353,8 +382,8 @@ pub fn timer_overhead(clock: &Clock) -> u64 {
 /// If pages are missing afterwards.
 pub fn check(work: Work, nr_threads: usize, effort: Effort) -> Result<(), BootError> {
     let bench = Bench::new(work, nr_threads, effort)?;
-    let zone = bench.machine.zone();
-    let nr_free = || zone.nr_free().iter().zip(0..).map(|(blocks, order)| blocks << order).sum::<u64>();
+    let nr_free_of = |zone: Zone<'_>| zone.nr_free().iter().zip(0..).map(|(n, order)| n << order).sum::<u64>();
+    let nr_free = || bench.machine.zones().map(nr_free_of).sum::<u64>();
     let before = nr_free();
     for subject in bench.subjects(work.level, effort.huge_pages) {
         let run = subject.run(&bench.job, None);

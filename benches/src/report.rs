@@ -16,6 +16,8 @@ pub struct Results {
     pub timer_overhead: u64,
     /// Booting.
     pub boots: Vec<BootRow>,
+    /// Runnable tasks over the last minute when measuring ended.
+    pub load_after: String,
 }
 
 /// The machine and the compilers.
@@ -24,12 +26,15 @@ pub fn host(host: &Host) -> String {
     format!(
         "| | |\n|---|---|\n\
          | processor | {}, {} cpus |\n\
+         | memory | {}, transparent huge pages: {} |\n\
          | kernel | {} |\n\
          | Rust | {}, opt-level {}, target {march} |\n\
          | C | {}, `{}` |\n\
          | date | {}, load {} when measuring began |\n",
         host.cpu,
         host.nr_cpus,
+        host.memory,
+        host.huge_pages,
         host.kernel,
         host::RUSTC,
         host::OPT_LEVEL,

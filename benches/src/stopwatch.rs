@@ -5,7 +5,7 @@ use quanta::Clock;
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest latency that is told apart, in clock ticks.
 const MAX_TICKS: u64 = 1 << 40;
@@ -26,19 +26,22 @@ pub struct Stopwatch<'a> {
     pub timer: Timer<'a>,
     /// Processor time of the work.
     pub cpu: Duration,
+    /// When the work began.
+    pub start: Option<Instant>,
 }
 
 impl<'a> Stopwatch<'a> {
     /// A stopwatch that starts when everybody has reached the barrier.
     pub fn new(barrier: &'a Barrier, until: Until<'a>, clock: Option<Clock>) -> Self {
         let latencies = clock.map(|clock| Latencies { clock, ticks: histogram() });
-        Stopwatch { barrier, timer: Timer { nr_ops: 0, until, latencies }, cpu: Duration::ZERO }
+        Stopwatch { barrier, timer: Timer { nr_ops: 0, until, latencies }, cpu: Duration::ZERO, start: None }
     }
 
     /// Times the work, from when everybody is ready until everybody is done, so that nobody is
     /// disturbed by what others do before or afterwards.
     pub fn measure(&mut self, work: impl FnOnce(&mut Timer<'a>)) {
         self.barrier.wait();
+        self.start = Some(Instant::now());
         let start = thread_cpu_time();
         work(&mut self.timer);
         self.cpu = thread_cpu_time().saturating_sub(start);

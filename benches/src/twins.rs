@@ -16,7 +16,8 @@ const PAGE_SHIFT: u32 = 12;
 /// blocks are smaller than the largest order.
 const START_PFN: u64 = MIB >> PAGE_SHIFT;
 
-/// A machine of the engine with one populated zone, Normal, which holds all of its memory.
+/// A machine of the engine. Every node has one populated zone, Normal, which holds all of its
+/// memory.
 pub struct Machine {
     /// The engine.
     pub allocator: PageAllocator,
@@ -27,8 +28,10 @@ pub struct Machine {
 pub struct Shape {
     /// Size of the memory.
     pub mib: u64,
-    /// Number of cpus.
+    /// Number of cpus; they go round the nodes.
     pub nr_cpus: usize,
+    /// Number of nodes, over which memory is spread evenly.
+    pub nr_nodes: u32,
 }
 
 impl Machine {
@@ -36,14 +39,24 @@ impl Machine {
     pub fn boot(shape: Shape) -> Result<Machine, BootError> {
         let config = Config { zone_dma: false, zone_dma32: false, ..Config::default() };
         let mut memblock = Memblock::new();
-        memblock
-            .add_node(START_PFN << PAGE_SHIFT, shape.mib * MIB - (START_PFN << PAGE_SHIFT), Some(0), 0)
-            .map_err(|_| BootError::MemoryMap("the memory map cannot be built"))?;
-        let allocator = PageAllocator::boot_late(&config, &Topology::single_node(shape.nr_cpus), &mut memblock)?;
+        let share = shape.mib / u64::from(shape.nr_nodes) * MIB;
+        for nid in 0..shape.nr_nodes {
+            let start = (u64::from(nid) * share).max(START_PFN << PAGE_SHIFT);
+            let size = u64::from(nid + 1) * share - start;
+            let added = memblock.add_node(start, size, Some(nid), 0);
+            added.map_err(|_| BootError::MemoryMap("the memory map cannot be built"))?;
+        }
+        let topology = Topology::of_machine(&config, memblock.memory(), shape.nr_cpus, None, Vec::new())?;
+        let allocator = PageAllocator::boot_late(&config, &topology, &mut memblock)?;
         Ok(Machine { allocator })
     }
 
-    /// The populated zone.
+    /// The populated zones, node by node.
+    pub fn zones(&self) -> impl Iterator<Item = Zone<'_>> {
+        self.allocator.populated_zone_numbers().into_iter().filter_map(|number| self.allocator.zone_by_number(number))
+    }
+
+    /// The populated zone of the first node.
     ///
     /// # Panics
     /// Never: boot fails without one.
@@ -52,9 +65,8 @@ impl Machine {
         self.allocator.zone_by_number(0).expect("a booted machine has a zone")
     }
 
-    /// The settings of a C zone that is to decide like this machine.
-    pub fn c_config(&self, huge_pages: bool) -> CConfig {
-        let zone = self.zone();
+    /// The settings of a C zone that is to decide like this one.
+    fn c_config(&self, zone: Zone<'_>, huge_pages: bool) -> CConfig {
         let extent = zone.extent();
         CConfig {
             start_pfn: extent.start_pfn,
@@ -69,11 +81,20 @@ impl Machine {
         }
     }
 
-    /// A C zone that decides like this machine.
+    /// C zones that decide like those of this machine.
+    ///
+    /// # Panics
+    /// If there is no memory for them.
+    pub fn c_zones<F: Flavour>(&self, huge_pages: bool) -> Vec<CZone<F>> {
+        let c_zone = |zone| CZone::new(self.c_config(zone, huge_pages)).expect("memory for C's page descriptors");
+        self.zones().map(c_zone).collect()
+    }
+
+    /// A C zone that decides like that of the first node.
     ///
     /// # Panics
     /// If there is no memory for it.
     pub fn c_zone<F: Flavour>(&self, huge_pages: bool) -> CZone<F> {
-        CZone::new(self.c_config(huge_pages)).expect("memory for the C zone's page descriptors")
+        CZone::new(self.c_config(self.zone(), huge_pages)).expect("memory for the C zone's page descriptors")
     }
 }

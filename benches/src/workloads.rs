@@ -73,7 +73,7 @@ impl Pattern {
 }
 
 /// One row of the tables.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Work {
     /// How deep it cuts in.
     pub level: Level,
@@ -92,7 +92,8 @@ impl Work {
         let order_0 = Pattern::Pair { order: 0 };
         match self.level {
             Level::Pcp => matches!(self.pattern, Pattern::Ring { .. }),
-            Level::Fixed | Level::Current => self.pattern == order_0,
+            Level::Fixed | Level::Current | Level::Remote => self.pattern == order_0,
+            Level::Local => false,
             Level::Zone => matches!(self.pattern, Pattern::Ring { order: 0 | 9, .. } | Pattern::Mixed { .. }),
             Level::Steal => true,
         }
@@ -104,6 +105,7 @@ impl Work {
             Pattern::Fallback => 256,
             Pattern::AllRandom if quick => 128,
             Pattern::AllRandom => 1024,
+            _ if quick => 1024,
             _ => 4096,
         }
     }
@@ -132,6 +134,8 @@ pub fn all() -> Vec<Work> {
     add(Level::Fixed, &bulks);
     add(Level::Current, &order_0);
     add(Level::Current, &[Pattern::Mixed { len: 256 }]);
+    add(Level::Local, &[Pattern::Pair { order: 0 }, ring(0)]);
+    add(Level::Remote, &[Pattern::Pair { order: 0 }, ring(0)]);
     works
 }
 

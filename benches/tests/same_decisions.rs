@@ -7,8 +7,9 @@ use pagebuddy_bench::ffi::{CZone, Flavour, Mutex, NO_PAGE, Pause, Yield};
 use pagebuddy_bench::twins::{Machine, Shape};
 use pagebuddy_core::pcp;
 use pagebuddy_core::types::MigrateType;
+use pagebuddy_core::zone::Zone;
 
-const SHAPE: Shape = Shape { mib: 64, nr_cpus: 2 };
+const SHAPE: Shape = Shape { mib: 64, nr_cpus: 2, nr_nodes: 1 };
 const NR_ORDERS: u32 = 11;
 const NR_PCP_LISTS: usize = 15;
 
@@ -19,7 +20,10 @@ fn mt(index: u32) -> MigrateType {
 /// Everything both sides know must agree: free lists with their order, per-cpu lists, pageblock
 /// types, counters and the watermark boost.
 fn assert_same<F: Flavour>(machine: &Machine, c: &CZone<F>) {
-    let zone = machine.zone();
+    assert_same_zone(machine.zone(), c);
+}
+
+fn assert_same_zone<F: Flavour>(zone: Zone<'_>, c: &CZone<F>) {
     for order in 0..NR_ORDERS {
         let mut nr_blocks = 0;
         for list in 0..4 {
@@ -184,5 +188,23 @@ fn machines_decide_alike() {
             assert_eq!(machine.zone().free_pages_snapshot(), c.0.nr_free_pages());
         });
         assert!(nr_failed > 0, "the watermarks were never reached");
+    }
+}
+
+#[test]
+fn machines_with_two_nodes_decide_alike() {
+    for (seed, level) in [(0, Level::Local), (1, Level::Remote)] {
+        let machine = Machine::boot(Shape { nr_nodes: 2, ..SHAPE }).unwrap();
+        let c = c::NodesLevel(machine.c_zones::<Pause>(false), level);
+        assert_eq!(c.0.len(), 2);
+        // Little enough that no node runs short: the C variant would not look at the other.
+        let mix = Mix { largest_order: 8, mixed_types: false, most_out: 25, ..MIX };
+        let nr_failed = drive(&rust::MachineLevel(&machine, level), &c, mix, seed, || {
+            for (zone, c) in machine.zones().zip(&c.0) {
+                assert_same_zone(zone, c);
+                assert_eq!(zone.free_pages_snapshot(), c.nr_free_pages());
+            }
+        });
+        assert_eq!(nr_failed, 0);
     }
 }

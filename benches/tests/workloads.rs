@@ -6,8 +6,15 @@ use pagebuddy_bench::workloads;
 use quanta::Clock;
 use std::time::Duration;
 
-const EFFORT: Effort =
-    Effort { nr_ops: 4_000, millis: 1, nr_rounds: 1, row_limit: Duration::ZERO, quick: true, huge_pages: false };
+const EFFORT: Effort = Effort {
+    nr_ops: 4_000,
+    millis: 1,
+    nr_rounds: 1,
+    most_rounds: 1,
+    row_limit: Duration::ZERO,
+    quick: true,
+    huge_pages: false,
+};
 
 #[test]
 fn every_workload_gives_its_pages_back() {

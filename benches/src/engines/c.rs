@@ -11,6 +11,8 @@ pub struct StealLevel<F: Flavour>(pub CZone<F>);
 pub struct PcpLevel<F: Flavour>(pub CZone<F>);
 /// [`Level::Fixed`] and [`Level::Current`].
 pub struct MachineLevel<F: Flavour>(pub CZone<F>, pub Level);
+/// [`Level::Local`] and [`Level::Remote`]: a zone for each node, chosen by node or page.
+pub struct NodesLevel<F: Flavour>(pub Vec<CZone<F>>, pub Level);
 
 fn drain_all<F: Flavour>(zone: &CZone<F>) {
     (0..zone.config.nr_cpus).for_each(|cpu| zone.drain(cpu));
@@ -152,5 +154,64 @@ impl<F: Flavour> Hand for CpuHand<'_, F> {
     #[inline(always)]
     fn free_bulk(&self, pfns: &[u64]) {
         self.zone.free_page_list(self.cpu, pfns);
+    }
+}
+
+impl<F: Flavour> Engine for NodesLevel<F> {
+    type Hand<'a> = NodesHand<'a, F>;
+
+    fn hand(&self, thread: usize) -> NodesHand<'_, F> {
+        let own = thread % self.0.len(); // cpus go round the nodes
+        let node = if self.1 == Level::Remote { (own + 1) % self.0.len() } else { own };
+        NodesHand { zones: &self.0, cpu: thread as u32, node }
+    }
+
+    fn drain(&self) {
+        self.0.iter().for_each(drain_all);
+    }
+}
+
+/// A thread at [`Level::Local`] or [`Level::Remote`].
+pub struct NodesHand<'a, F: Flavour> {
+    zones: &'a [CZone<F>],
+    cpu: u32,
+    node: usize,
+}
+
+impl<'a, F: Flavour> NodesHand<'a, F> {
+    /// On the zone that requests go to.
+    #[inline(always)]
+    fn requests(&self) -> CpuHand<'a, F> {
+        CpuHand { zone: &self.zones[self.node], cpu: self.cpu }
+    }
+
+    /// On the zone of a page.
+    #[inline(always)]
+    fn of_page(&self, pfn: u64) -> CpuHand<'a, F> {
+        let number = self.zones[1..].iter().take_while(|zone| pfn >= zone.config.start_pfn).count();
+        CpuHand { zone: &self.zones[number], cpu: self.cpu }
+    }
+}
+
+impl<F: Flavour> Hand for NodesHand<'_, F> {
+    #[inline(always)]
+    fn alloc(&self, order: u32, mt: u32) -> u64 {
+        self.requests().alloc(order, mt)
+    }
+
+    #[inline(always)]
+    fn free(&self, pfn: u64, order: u32) {
+        self.of_page(pfn).free(pfn, order);
+    }
+
+    #[inline(always)]
+    fn alloc_bulk(&self, pfns: &mut [u64]) -> usize {
+        self.requests().alloc_bulk(pfns)
+    }
+
+    #[inline(always)]
+    fn free_bulk(&self, pfns: &[u64]) {
+        // Nothing mixes pages of several nodes.
+        self.requests().free_bulk(pfns);
     }
 }

@@ -28,6 +28,10 @@ pub enum Level {
     Fixed,
     /// Whole calls on whatever cpu the thread runs on, as many cpus as the host has.
     Current,
+    /// Whole calls for the node of the thread's cpu, on a machine with two nodes.
+    Local,
+    /// Whole calls for the other node.
+    Remote,
 }
 
 impl Level {
@@ -38,12 +42,23 @@ impl Level {
             Level::Pcp => "pcp",
             Level::Fixed => "machine, fixed cpu",
             Level::Current => "machine, current cpu",
+            Level::Local => "2 nodes, local",
+            Level::Remote => "2 nodes, remote",
         }
     }
 
     /// How many cpus the machine needs for so many threads.
     pub fn nr_cpus(self, nr_threads: usize, nr_host_cpus: usize) -> usize {
-        if self == Level::Current { nr_host_cpus } else { nr_threads }
+        match self {
+            Level::Current => nr_host_cpus,
+            Level::Local | Level::Remote => nr_threads.max(2), // at least one on each node
+            _ => nr_threads,
+        }
+    }
+
+    /// How many nodes the machine has.
+    pub fn nr_nodes(self) -> u32 {
+        if matches!(self, Level::Local | Level::Remote) { 2 } else { 1 }
     }
 }
 

@@ -225,13 +225,14 @@ impl Hand for PcpHand<'_> {
     }
 }
 
-/// [`Level::Fixed`] and [`Level::Current`].
+/// [`Level::Fixed`] and the levels below it.
 pub struct MachineLevel<'m>(pub &'m Machine, pub Level);
 
 /// A thread at one of the machine levels.
 pub struct MachineHand<'a> {
     allocator: &'a PageAllocator,
     cpu: CpuChoice,
+    nid: u32,
 }
 
 impl Engine for MachineLevel<'_> {
@@ -242,7 +243,13 @@ impl Engine for MachineLevel<'_> {
 
     fn hand(&self, thread: usize) -> MachineHand<'_> {
         let cpu = if self.1 == Level::Current { CpuChoice::Current } else { CpuChoice::Fixed(thread) };
-        MachineHand { allocator: &self.0.allocator, cpu }
+        let allocator = &self.0.allocator;
+        let nid = match self.1 {
+            Level::Local => allocator.cpu_node(thread),
+            Level::Remote => 1 - allocator.cpu_node(thread),
+            _ => 0,
+        };
+        MachineHand { allocator, cpu, nid }
     }
 
     fn drain(&self) {
@@ -253,7 +260,7 @@ impl Engine for MachineLevel<'_> {
 impl Hand for MachineHand<'_> {
     #[inline(never)]
     fn alloc(&self, order: u32, mt: u32) -> u64 {
-        let request = AllocRequest { gfp: gfp(mt), order, nid: 0, nodemask: None };
+        let request = AllocRequest { gfp: gfp(mt), order, nid: self.nid, nodemask: None };
         self.allocator.alloc_pages(self.cpu, request, &NoHooks).unwrap_or(NO_PAGE)
     }
 
@@ -265,7 +272,7 @@ impl Hand for MachineHand<'_> {
 
     #[inline(never)]
     fn alloc_bulk(&self, pfns: &mut [u64]) -> usize {
-        let request = BulkRequest { gfp: gfp(MOVABLE), nid: 0, nodemask: None };
+        let request = BulkRequest { gfp: gfp(MOVABLE), nid: self.nid, nodemask: None };
         self.allocator.alloc_pages_bulk_array(self.cpu, request, pfns, &NoHooks)
     }
 
