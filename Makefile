@@ -80,6 +80,7 @@ bench: ## Benchmarks against a C variant with locks and from Python; writes docs
 	$(CHECK_TOOLCHAIN) rust
 	$(ENVIRONMENT) --wheel cli test bench
 	cargo run --locked --release -p pagebuddy-bench -- --write docs $(BENCH)
+	mkdir -p target
 	$(VENV_PYTHON) -m pytest -q benches --benchmark-disable-gc --benchmark-json target/python.json
 	$(VENV_PYTHON) benches/python_table.py target/python.json docs/benchmarks.md
 

@@ -40,6 +40,9 @@ def goals(rows: list[dict[str, Any]]) -> str:
         f"Goal of the pair: {EMPTY_FACTOR} times the floor ({pair['empty']:.1f}) plus what the core takes for such a\n"
         f"pair in a loop in Rust ({pair['core']:.1f}), {bound:.1f} ns: **{verdict[pair['work'] <= bound]}** with "
         f"{pair['work']:.1f}.\n"
+        f"Methods of a C type that make and take an integer as a page number is (`array.pop`, `array.append`) take\n"
+        f"{pair['integer']:.1f}, and {pair['integer'] + pair['core']:.1f} with the core's pair "
+        f"([design note 6](design/0006-python-calls.md)).\n\n"
         f"Goal of bulk of 1024: {BULK_NS} ns: **{verdict[bulk['work'] <= BULK_NS]}** with {bulk['work']:.1f}.\n"
     )
 

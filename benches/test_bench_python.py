@@ -10,6 +10,7 @@ import os
 import statistics
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -49,6 +50,17 @@ def empty_methods() -> Work:
         for _ in range(nr_pairs):
             lock.locked()
             lock.locked()
+
+    return work
+
+
+def integer_methods() -> Work:
+    """Two methods of a C type, of which one makes an integer and the other takes it, as a page number is."""
+    numbers = array("Q", [1 << 20] * 64)
+
+    def work(nr_pairs: int) -> None:
+        for _ in range(nr_pairs):
+            numbers.append(numbers.pop())
 
     return work
 
@@ -199,7 +211,9 @@ def test_one_thread(benchmark: BenchmarkFixture, name: str) -> None:
     """Its processor time counts, which other programs hardly change."""
     benchmark.extra_info["name"] = name
     work = ONE_THREAD[name]()
-    references = {"empty": empty_methods()} | ({"core": core()} if ONE_THREAD[name] is pair else {})
+    references = {"empty": empty_methods()}
+    if ONE_THREAD[name] is pair:
+        references |= {"integer": integer_methods(), "core": core()}
     rounds = {key: partial(reference, NR_PAIRS) for key, reference in references.items()}
     measure(benchmark, partial(work, NR_PAIRS), dict(rounds), NR_PAIRS, NR_ROUNDS, time.thread_time_ns)
 
