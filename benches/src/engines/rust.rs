@@ -63,11 +63,14 @@ impl Hand for ZoneHand<'_> {
     #[inline(never)]
     fn alloc_bulk(&self, pfns: &mut [u64]) -> usize {
         let buddy = self.zone.buddy_of(self.thread);
-        for (taken, pfn) in pfns.iter_mut().enumerate() {
-            let Some(x) = buddy.take_smallest(0, MOVABLE as usize) else { return taken };
-            *pfn = self.zone.pfn(x);
+        let mut taken = 0;
+        while taken < pfns.len() {
+            let rest = &mut pfns[taken..];
+            let Some((x, n)) = buddy.take_run(0, MOVABLE as usize, rest.len() as u32) else { break };
+            rest.iter_mut().zip(x..x + n).for_each(|(pfn, x)| *pfn = self.zone.pfn(x));
+            taken += n as usize;
         }
-        pfns.len()
+        taken
     }
 
     #[inline(never)]

@@ -76,6 +76,13 @@ impl<'a> Buddy<'a> {
     /// (`__rmqueue_smallest` and `expand`).
     #[inline(always)]
     pub fn take_smallest(&self, order: u32, mt: usize) -> Option<PageIdx> {
+        self.take_run(order, mt, 1).map(|(p, _)| p)
+    }
+
+    /// Takes up to `max` blocks of exactly `order` that lie in a row, ascending, if that is what so
+    /// many calls of [`Self::take_smallest`] would take: the first one and how many.
+    #[inline(always)]
+    pub fn take_run(&self, order: u32, mt: usize, max: u32) -> Option<(PageIdx, u32)> {
         let mut patience = 0;
         let split = &self.area.lists.lists.split;
         'again: loop {
@@ -89,8 +96,8 @@ impl<'a> Buddy<'a> {
                     self.area.install(mt, p, ((1 << k) - 1) & !((1 << order) - 1));
                 }
                 self.area.in_flight.end();
-                if taken.is_some() {
-                    return taken;
+                if let Some(p) = taken {
+                    return Some((p, 1));
                 }
                 continue 'again; // somebody took it first
             }
@@ -100,8 +107,9 @@ impl<'a> Buddy<'a> {
                     self.announced(|| self.area.spill(mt, register, below));
                     continue 'again;
                 }
-                if split.cas(mt, register, register.take(k, order)).is_ok() {
-                    return Some(register.element(k));
+                let n = max.min(1 << (k - order));
+                if split.cas(mt, register, register.take_run(k, order, n)).is_ok() {
+                    return Some((register.element(k), n));
                 }
                 continue 'again;
             }

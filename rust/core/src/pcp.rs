@@ -154,15 +154,17 @@ impl<'a> Pcp<'a> {
         let wanted = if batch > 1 { (batch >> order).max(2) } else { batch };
         let mut taken = 0;
         while taken < wanted {
-            let Some((x, from)) = self.zone.rmqueue_locked(cpu, order, mt, flags) else { break };
+            let Some((first, n, from)) = self.zone.rmqueue_run(cpu, order, mt, flags, wanted - taken) else { break };
             let remembered = if from == MigrateType::Cma {
-                self.zone.mod_free_cma(cpu, -(1 << order));
+                self.zone.mod_free_cma(cpu, -(i64::from(n) << order));
                 Remembered::Cma
             } else {
                 Remembered::Own
             };
-            list.push_back(x, remembered);
-            taken += 1;
+            for x in (first..).step_by(1 << order).take(n as usize) {
+                list.push_back(x, remembered);
+            }
+            taken += n;
         }
         self.zone.mod_free_pages(cpu, -(i64::from(taken) << order));
         set(&self.state.count, self.count() + (taken << order));

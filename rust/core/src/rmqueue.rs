@@ -29,6 +29,7 @@ struct Fallback {
 impl Zone<'_> {
     /// Takes a block for a request of type `mt` (`__rmqueue`): the page and the list type it was
     /// finally taken from.
+    #[inline]
     pub fn rmqueue_locked(
         self,
         cpu: &Cpu<'_>,
@@ -36,27 +37,43 @@ impl Zone<'_> {
         mt: MigrateType,
         flags: AllocFlags,
     ) -> Option<(PageIdx, MigrateType)> {
-        let buddy = self.buddy(cpu);
-        let take = |from: MigrateType| buddy.take_smallest(order, from.index()).map(|x| (x, from));
+        self.rmqueue_run(cpu, order, mt, flags, 1).map(|(x, _, from)| (x, from))
+    }
+
+    /// Takes up to `max` blocks in a row where so many calls of [`Self::rmqueue_locked`] would take
+    /// them: the first page, how many blocks, and the list type.
+    pub fn rmqueue_run(
+        self,
+        cpu: &Cpu<'_>,
+        order: u32,
+        mt: MigrateType,
+        flags: AllocFlags,
+        max: u32,
+    ) -> Option<(PageIdx, u32, MigrateType)> {
         let may_use_cma = self.config.cma && flags.contains(AllocFlags::CMA);
-        let found = (may_use_cma && self.free_cma_approximate() > self.free_pages_approximate() / 2)
-            .then(|| take(Cma))
-            .flatten()
-            .or_else(|| {
-                loop {
-                    if let Some(found) = take(mt) {
-                        return Some(found);
-                    }
-                    if may_use_cma && let Some(found) = take(Cma) {
-                        return Some(found);
-                    }
-                    if !self.rmqueue_fallback(cpu, order, mt, flags) {
-                        return None;
-                    }
-                }
-            })?;
-        self.trace.emit(cpu.id(), || Event::AllocZoneLocked { pfn: self.pfn(found.0), order, migratetype: mt as u8 });
-        Some(found)
+        let buddy = self.buddy(cpu);
+        // Whether the next block comes from CMA depends on the counts after this one.
+        let max = if may_use_cma { 1 } else { max };
+        let take = |from: MigrateType| buddy.take_run(order, from.index(), max).map(|(x, n)| (x, n, from));
+        let prefers_cma = may_use_cma && self.free_cma_approximate() > self.free_pages_approximate() / 2;
+        let mut found = if prefers_cma { take(Cma) } else { None };
+        while found.is_none() {
+            found = take(mt);
+            if found.is_none() && may_use_cma {
+                found = take(Cma);
+            }
+            if found.is_none() && !self.rmqueue_fallback(cpu, order, mt, flags) {
+                return None;
+            }
+        }
+        let (x, n, _) = found?;
+        if self.trace.is_on() {
+            for x in (x..).step_by(1 << order).take(n as usize) {
+                let event = || Event::AllocZoneLocked { pfn: self.pfn(x), order, migratetype: mt as u8 };
+                self.trace.emit(cpu.id(), event);
+            }
+        }
+        found
     }
 
     /// Takes a block from the HighAtomic reserve.

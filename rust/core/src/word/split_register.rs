@@ -106,12 +106,22 @@ impl SplitRegister {
     /// Elements below `to` must have been spilled before.
     #[must_use]
     pub const fn take(self, from: u32, to: u32) -> Self {
+        self.take_run(from, to, 1)
+    }
+
+    /// The register after `n` blocks of order `to` in a row were taken from its element of order
+    /// `from`, lowest first: what so many smallest fits leave. `n` is at most what the element
+    /// holds.
+    #[must_use]
+    pub const fn take_run(self, from: u32, to: u32, n: u32) -> Self {
         if from == to {
             return self.without(1 << from);
         }
+        let last = self.element(from) + ((n - 1) << to);
         let above = self.mask() & !((2 << from) - 1);
-        let split = ((1 << from) - 1) & !((1 << to) - 1);
-        Self::new(self.element(from), above | split)
+        // The upper halves of the splits on the way to the last block that do not hold it.
+        let split = !last & ((1 << from) - 1) & !((1 << to) - 1);
+        Self::new(last, above | split)
     }
 }
 
@@ -166,6 +176,24 @@ mod tests {
                 expected.extend(remainders(block, from, to));
                 expected.sort_by_key(|e| e.1);
                 assert_eq!(elements(f.take(from, to)), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_equals_so_many_takes() {
+        for mask in (1..1u32 << 11).step_by(7) {
+            let f = SplitRegister::new(0x2a5 | 3 << 10, mask);
+            for to in 0..6 {
+                let Some(from) = f.smallest_from(to) else { continue };
+                let f = f.without((1 << to) - 1);
+                let mut one_by_one = f;
+                for n in 1..=1u32 << (from - to) {
+                    let k = one_by_one.smallest_from(to).expect("the element holds more");
+                    assert_eq!(one_by_one.element(k), f.element(from) + ((n - 1) << to));
+                    one_by_one = one_by_one.take(k, to);
+                    assert_eq!(elements(f.take_run(from, to, n)), elements(one_by_one), "{f:?} {from} {to} {n}");
+                }
             }
         }
     }

@@ -10,7 +10,7 @@ use pagebuddy_core::word::PageIdx;
 pub enum Op {
     /// Allocate a block of an order from a list type.
     Alloc(u32, usize),
-    /// Allocate several blocks, one after another.
+    /// Allocate several blocks, in runs where there are some.
     Bulk(u32, u32, usize),
     /// Free a held block.
     Free(usize),
@@ -46,12 +46,14 @@ impl World {
         let buddy = self.buddy(fiber);
         match *op {
             Op::Alloc(order, mt) => {
-                self.alloc(fiber, order, mt);
+                self.alloc_run(fiber, order, mt, 1);
             }
             Op::Bulk(n, order, mt) => {
-                for _ in 0..n {
-                    if !self.alloc(fiber, order, mt) {
-                        break;
+                let mut left = n;
+                while left > 0 {
+                    match self.alloc_run(fiber, order, mt, left) {
+                        0 => break,
+                        taken => left -= taken,
                     }
                 }
             }
@@ -101,21 +103,25 @@ impl World {
         }
     }
 
-    fn alloc(&self, fiber: u8, order: u32, mt: usize) -> bool {
-        self.begin(fiber, 1 << order);
-        let block = self.buddy(fiber).take_smallest(order, mt);
-        match block {
-            Some(x) => self.receive(fiber, x, order),
+    /// Takes up to `max` blocks that lie in a row; how many.
+    fn alloc_run(&self, fiber: u8, order: u32, mt: usize, max: u32) -> u32 {
+        self.begin(fiber, (max << order) as i32);
+        let taken = match self.buddy(fiber).take_run(order, mt, max) {
+            Some((first, n)) => {
+                (0..n).for_each(|i| self.receive(fiber, first + (i << order), order));
+                n
+            }
             None => {
                 let available = self.ledger.borrow().least_available(fiber);
                 assert!(
                     !self.exact_failure.get() || order != 0 || available <= 0,
                     "fiber {fiber} got nothing although {available} pages were always available"
                 );
+                0
             }
-        }
+        };
         self.end(fiber);
-        block.is_some()
+        taken
     }
 
     fn free(&self, fiber: u8, i: usize, side: Side) {
