@@ -6,7 +6,16 @@ from itertools import pairwise
 
 import pytest
 
-from pagebuddy import AllocationFailed, BadPageError, Config, ConfigError, PageAllocator, RangeBusyError
+from pagebuddy import (
+    AllocationFailed,
+    BadPageError,
+    Config,
+    ConfigError,
+    MigrateType,
+    PageAllocator,
+    PageState,
+    RangeBusyError,
+)
 
 SECTION = 1 << 15
 
@@ -27,6 +36,23 @@ def test_a_section_comes_and_goes(machine: PageAllocator) -> None:
     machine.validate()
     machine.offline_pages(3 * SECTION, SECTION)
     assert machine.buddyinfo() == before
+    machine.validate()
+
+
+def test_pages_of_sections_are_shown(machine: PageAllocator) -> None:
+    first, last = 3 * SECTION, 4 * SECTION - 1
+    allocated = machine.alloc_pages(2, cpu=0)
+    for comes in (False, True, False):
+        if comes:
+            machine.online_pages(first, SECTION)
+        elif machine.page(first).state is not PageState.HOLE:
+            machine.offline_pages(first, SECTION)
+        expected = PageState.BUDDY if comes else PageState.HOLE
+        assert [machine.page(pfn).state for pfn in (first, last, last + 1)] == [expected, expected, PageState.HOLE]
+        assert set(machine.page_map(first, last + 1).tolist()) == {expected}
+        assert machine.page(allocated).state is PageState.ALLOCATED
+        assert machine.page(allocated).pageblock_migratetype == MigrateType.UNMOVABLE
+        assert machine.page_map()[allocated] == PageState.ALLOCATED
     machine.validate()
 
 

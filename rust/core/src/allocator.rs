@@ -137,9 +137,10 @@ impl PageAllocator {
         spans
     }
 
-    /// Zone number, first pfn and end of the memory of each zone, ascending.
+    /// Zone number, first pfn and end of the memory of each zone, ascending, added and removed
+    /// sections considered.
     pub(crate) fn spans(&self) -> impl Iterator<Item = (usize, Pfn, Pfn)> {
-        self.spans.iter().map(|span| (span.zone, span.start, span.end))
+        self.find_spans().into_iter().map(|span| (span.zone, span.start, span.end))
     }
 
     /// Writes the zone of every block of the largest order (at boot).

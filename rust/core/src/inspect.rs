@@ -288,7 +288,11 @@ impl PageAllocator {
 
     /// Is there memory at a page?
     pub(crate) fn is_memory(&self, pfn: Pfn) -> bool {
-        range_of(&self.segment.memory, pfn).is_some()
+        // Memory that came later is in whatever entry was empty.
+        self.segment.memory.iter().any(|range| {
+            // ORDERING(R1)
+            range.start.load(Relaxed) <= pfn && pfn < range.end.load(Relaxed)
+        })
     }
 
     /// State of a page of memory that is in no block.

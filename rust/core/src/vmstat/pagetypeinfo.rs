@@ -1,7 +1,6 @@
 //! /proc/pagetypeinfo (mm/vmstat.c, `pagetypeinfo_show`).
 
 use crate::allocator::PageAllocator;
-use crate::sync::Relaxed;
 use crate::types::{MigrateType, Pfn};
 use crate::zone::Zone;
 use core::fmt;
@@ -153,7 +152,7 @@ impl PageAllocator {
         let mut ranges = Vec::new();
         let mut hole_start = 0;
         let mut last = None;
-        for (number, start, end) in self.memory_now() {
+        for (number, start, end) in self.spans() {
             if number == zone.number {
                 // A hole may begin in the section of the memory before and end in that of this.
                 let before = hole_start..start.min(Pfn::next_multiple_of(hole_start, section));
@@ -177,24 +176,6 @@ impl PageAllocator {
         }
         ranges.retain(|range| range.start < range.end);
         ranges
-    }
-
-    /// Zone number, start and end of all memory, ascending, added and removed sections considered.
-    fn memory_now(&self) -> Vec<(usize, Pfn, Pfn)> {
-        let mut memory = Vec::new();
-        for range in self.segment.memory.iter() {
-            let (start, end) = (range.start.load(Relaxed), range.end.load(Relaxed)); // ORDERING(R1)
-            let nid = range.nid.load(Relaxed); // ORDERING(R1)
-            for zone in self.zones().filter(|zone| zone.node() == nid) {
-                let extent = zone.extent();
-                let (from, to) = (start.max(extent.start_pfn), end.min(extent.start_pfn + extent.spanned));
-                if from < to {
-                    memory.push((zone.number, from, to));
-                }
-            }
-        }
-        memory.sort_unstable_by_key(|(_, start, _)| *start);
-        memory
     }
 }
 
