@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import isolation, mempolicy
+from . import hotplug, hwpoison, isolation, mempolicy
 from .page_alloc import PageAllocatorModel
+from .page_frag import PageFragCache
 from .sysctl import Tunables
 
 Op = list[Any]
@@ -23,6 +24,7 @@ class Operations:
         self.tunables = tunables
         self.exact_by_policy = policy
         self.tasks = [mempolicy.Task(model, cpu, policy_zone) for cpu in range(model.nr_cpus)]
+        self.frag_caches = [PageFragCache() for _ in range(model.nr_cpus)]
         self.zones = {(zone.node, zone.index): zone for zone in model.zones}
         # code -> (what performs it, number of input elements, position of the results in a recorded line)
         self.table: dict[str, tuple[Callable[..., list[Any]], int, int]] = {
@@ -46,6 +48,14 @@ class Operations:
             "j": (self.undo_isolate, 5, 5),
             # not in recordings
             "contig": (self.contig, 4, 4),
+            "tail": (self.free_by_tail, 6, 6),
+            "poison": (self.poison, 3, 3),
+            "unpoison": (self.unpoison, 3, 3),
+            "frag": (self.frag, 5, 5),
+            "free_frag": (self.free_frag, 3, 3),
+            "drain_frag": (self.drain_frag, 2, 2),
+            "online": (self.online, 5, 5),
+            "offline": (self.offline, 4, 4),
         }
 
     def apply(self, op: Op) -> list[Any]:
@@ -139,6 +149,37 @@ class Operations:
 
     def contig(self, cpu: int, start: int, end: int) -> list[Any]:
         return [isolation.alloc_contig_range(self.model, cpu, start, end)]
+
+    def free_by_tail(self, cpu: int, head: int, order: int, first: int, last: int) -> list[Any]:
+        """Somebody else holds the block through one of its pages and lets go of it through another."""
+        self.model.get_page(first)
+        self.model.free_pages(cpu, head, order)
+        self.model.put_page(cpu, last)
+        return []
+
+    def poison(self, cpu: int, pfn: int) -> list[Any]:
+        return [hwpoison.take_page_off_buddy(self.model, cpu, pfn)]
+
+    def unpoison(self, cpu: int, pfn: int) -> list[Any]:
+        return [hwpoison.put_page_back_buddy(self.model, cpu, pfn)]
+
+    def frag(self, cpu: int, size: int, gfp: int, align: int) -> list[Any]:
+        return [self.frag_caches[cpu].alloc(self.model, cpu, size, gfp, align)]
+
+    def free_frag(self, cpu: int, page: int) -> list[Any]:
+        self.model.put_page(cpu, page)
+        return []
+
+    def drain_frag(self, cpu: int) -> list[Any]:
+        self.frag_caches[cpu].drain(self.model, cpu)
+        return []
+
+    def online(self, cpu: int, start: int, end: int, node: int) -> list[Any]:
+        hotplug.online_pages(self.model, self.tunables, cpu, start, end, node)
+        return []
+
+    def offline(self, cpu: int, start: int, end: int) -> list[Any]:
+        return [hotplug.offline_pages(self.model, self.tunables, cpu, start, end)]
 
 
 def none_as(pfn: int | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import highatomic, pcp
 from .config import HIGHATOMIC, MOVABLE, PAGE_SHIFT, Config, Memory
@@ -29,6 +29,9 @@ from .gfp import (
 from .slow_path import SlowPath
 from .watermark import zone_watermark_fast
 from .zone import Zone
+
+if TYPE_CHECKING:
+    from .reclaim import Reclaim
 
 
 class Request(NamedTuple):
@@ -70,12 +73,14 @@ class PageAllocatorModel:
         self.pgfree = 0
         self.refcount: dict[int, int] = {}  # pages with at least one reference
         self.compound: dict[int, int] = {}  # head of a compound block -> its order
+        self.pfmemalloc: set[int] = set()  # first pages that were handed out without regard to watermarks
+        self.poisoned: set[int] = set()  # pages taken off the free lists
         self.managed_ranges: list[tuple[int, int]] = []  # pages that were handed over; all others are reserved
         owned = extents or [(zone.start_pfn, zone.end_pfn, zone) for zone in self.zones]
         self._extents = sorted(owned, key=lambda extent: extent[0])
         self._extent_starts = [start for start, _, _ in self._extents]
-        # Hooks: pages reclaimed on behalf of (gfp, order); whether the OOM killer freed something.
-        self.reclaim: Callable[[int, int], int] = lambda gfp, order: 0
+        # What shrinkers make possible; whether the OOM killer freed something on behalf of (gfp, order).
+        self.reclaim: Reclaim | None = None
         self.oom_kill: Callable[[int, int], bool] = lambda gfp, order: False
         self._suitable: dict[tuple[int, bool, int, int | None], tuple[Zone, ...]] = {}
 
@@ -90,6 +95,18 @@ class PageAllocatorModel:
         if not start <= pfn < end:
             raise ValueError(f"pfn {pfn} belongs to no zone")
         return zone
+
+    def extents(self) -> list[tuple[int, int, Zone]]:
+        return list(self._extents)
+
+    def set_extent(self, start: int, end: int, zone: Zone) -> None:
+        """These pages belong to a zone from now on."""
+        self._extents = sorted([*self._extents, (start, end, zone)], key=lambda extent: extent[0])
+        self._extent_starts = [first for first, _, _ in self._extents]
+
+    def remove_extent(self, start: int, end: int) -> None:
+        self._extents = [extent for extent in self._extents if extent[:2] != (start, end)]
+        self._extent_starts = [first for first, _, _ in self._extents]
 
     def emit(self, *event: object) -> None:
         if self.memory.events is not None:
@@ -156,6 +173,8 @@ class PageAllocatorModel:
                 pfn = self.rmqueue(cpu, request.zones[0], zone, order, flags, request.migratetype)
                 if pfn is not None:
                     self.prep_new_page(zone, pfn, order, gfp)
+                    if flags & ALLOC_NO_WATERMARKS:
+                        self.pfmemalloc.add(pfn)
                     if order and flags & ALLOC_HARDER:
                         highatomic.reserve_highatomic_pageblock(zone, pfn)
                     return pfn
@@ -187,7 +206,10 @@ class PageAllocatorModel:
             zone.account_freepage(cpu, -(1 << order), list_type)
             self.pgalloc[zone.index] += 1 << order
             self.zone_statistics(cpu, preferred, zone, 1)
-        zone.boosted_flag = False  # spec 05.6: kswapd is woken here
+        if zone.boosted_flag:  # spec 05.6
+            zone.boosted_flag = False
+            if self.reclaim is not None:
+                self.reclaim.wake(zone, 0, zone.index)
         return pfn
 
     def zone_statistics(self, cpu: int, preferred: Zone, zone: Zone, count: int) -> None:
@@ -205,6 +227,7 @@ class PageAllocatorModel:
     def prep_new_page(self, zone: Zone, pfn: int, order: int, gfp: int) -> None:
         """spec 13.1: only the first page has a reference; order 0 is never compound."""
         self.refcount[pfn] = 1
+        self.pfmemalloc.discard(pfn)
         if order and gfp & GFP_COMP:
             self.compound[pfn] = order
             if order == 1:

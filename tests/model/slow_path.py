@@ -83,6 +83,7 @@ class SlowPath:
     def run(self) -> int | None:
         if not self.request.zones:
             return self.give_up()
+        self.wake_kswapd()  # S2
         pfn = self.walk(self.flags)  # S3
         if pfn is not None:
             return pfn
@@ -95,6 +96,10 @@ class SlowPath:
             if pfn is not None or not again:
                 return pfn if pfn is not None else self.give_up()
 
+    def wake_kswapd(self) -> None:
+        if self.model.reclaim is not None and self.flags & ALLOC_KSWAPD:
+            self.model.reclaim.wake_all(self.request, self.order)
+
     def reserve_access(self) -> int:
         """__gfp_pfmemalloc_flags (spec 10.9)"""
         return ALLOC_NO_WATERMARKS if self.gfp & GFP_MEMALLOC and not self.gfp & GFP_NOMEMALLOC else 0
@@ -102,6 +107,7 @@ class SlowPath:
     def retry(self) -> tuple[int | None, bool]:
         """One turn of S5 to S15: (page, whether to try again)."""
         model, reserve = self.model, self.reserve_access()
+        self.wake_kswapd()  # S5
         if reserve:
             self.flags = reserve | model.cma_flag(self.request.migratetype)
         if reserve or not self.flags & ALLOC_CPUSET:
@@ -111,7 +117,7 @@ class SlowPath:
         pfn = self.walk(self.flags)  # S6
         if pfn is not None or not self.can_reclaim:
             return pfn, False
-        progress = model.reclaim(self.gfp, self.order)  # S8
+        progress = 0 if model.reclaim is None else model.reclaim.direct(self.gfp, self.order)  # S8
         if progress:
             pfn = self.walk_after_reclaim()
             if pfn is not None:

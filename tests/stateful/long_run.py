@@ -36,7 +36,7 @@ def run_machine(
     report: Callable[[str], None] = lambda text: None,
 ) -> Pair:
     """One run on a fresh machine; raises `Disagreement` where product and model differ."""
-    pair = Pair(machine)
+    pair = Pair(machine, with_cache=round_number % 3 == 2)
     workload = pair.workload(seed, **options_of(machine, round_number))
     began = time.perf_counter()
     while pair.nr_ops < nr_ops:
@@ -51,6 +51,11 @@ def run_machine(
     pair.compare_pages()
     for op in workload.rest():
         pair.apply(op)
+    if pair.caches:
+        for pfn in list(pair.caches[0].pages):
+            pair.apply(["f", 0, pfn, 0])
+        for cache in pair.caches:
+            cache.pages.clear()
     pair.compare_state()
     pair.product.allocator.validate()
     rate = pair.nr_ops / (time.perf_counter() - began)

@@ -12,6 +12,7 @@ from tests.model.sizing import NO_MOVABLE, CoreSize, node_zones
 
 MIB = 1 << 20
 GIB = 1 << 30
+SECTION = 128 * MIB >> 12  # pages
 Region = tuple[int, int, int, int]  # base, size in bytes, node, flags
 
 
@@ -27,6 +28,7 @@ class Machine:
     core: CoreSize = NO_MOVABLE
     early: bool = False
     config: Config = field(default_factory=Config)
+    max_possible_pfn: int = 0  # room for sections that come later
 
     @property
     def nodes(self) -> list[int]:
@@ -126,6 +128,13 @@ MACHINES = {
         Machine("1G-2cpu", low(1 * GIB), cpu_node=(0, 0)),
         Machine("isolation-128M", low(128 * MIB), config=Config(memory_isolation=True)),
         Machine("isolation-128M-2cpu", low(128 * MIB), cpu_node=(0, 0), config=Config(memory_isolation=True)),
+        Machine(
+            "hotplug-256M-2cpu",
+            low(256 * MIB),
+            cpu_node=(0, 0),
+            config=Config(memory_isolation=True),
+            max_possible_pfn=5 * SECTION,
+        ),
         Machine("isolation-cma-128M", low(128 * MIB), config=Config(cma=True, memory_isolation=True)),
     )
 }

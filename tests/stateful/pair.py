@@ -9,10 +9,12 @@ from typing import Any
 import pagebuddy
 from tests.model.isolation import is_reserved
 from tests.model.operations import Operations
+from tests.model.reclaim import Reclaim
 from tests.model.state import free_lists
 from tests.model.zone import Zone
 
 from .machines import Machine
+from .page_cache import PageCache
 from .product import OFFERED, Product, migratetypes
 from .record import isolation_possible
 from .workload import Workload
@@ -25,15 +27,33 @@ class Disagreement(AssertionError):
 class Pair:
     """Performs every operation on both and compares what it gives."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, *, with_cache: bool = False) -> None:
+        """`with_cache`: a shrinker on each side frees the pages that operations `cache` gave it."""
         self.machine = machine
         self.model, self.tunables = machine.boot_model()
         policy_zone = max(zone.index for zone in self.model.zones if zone.name != "Movable")  # spec 12.3
         self.reference = Operations(self.model, self.tunables, policy_zone=policy_zone)
         self.product = Product(machine)
+        self.sections: list[tuple[int, int]] = []
+        self.caches: list[PageCache] = []
+        if with_cache:
+            self.add_caches()
         self.nr_ops = 0
         self.recent: deque[list[Any]] = deque(maxlen=20)
         self.compare_state()
+
+    def add_caches(self) -> None:
+        model, product = self.model, self.product
+        mine = PageCache(lambda cpu, pfn: model.free_pages(cpu, pfn, 0), lambda pfn: model.zone_of(pfn).node)
+        its = PageCache(lambda cpu, pfn: product.allocator.free_pages(pfn, cpu=cpu), mine.node_of)
+        self.caches = [mine, its]
+        model.reclaim = Reclaim(model, mine.shrink)
+        product.shrink = its.shrink
+        product.connect()
+
+    @property
+    def memory_spans(self) -> list[tuple[int, int]]:
+        return [*self.machine.memory_spans, *self.sections]
 
     @property
     def nr_pages(self) -> int:
@@ -44,14 +64,33 @@ class Pair:
         if self.machine.config.migrate_isolate is not None:
             options["can_isolate"] = partial(isolation_possible, self.model)
             options["with_contig"] = True
-        workload = Workload(self.machine, seed, self.nr_pages, with_hints=False, **options)
+        options["with_cache"] = bool(self.caches)
+        workload = Workload(self.machine, seed, self.nr_pages, with_hints=False, with_more=True, **options)
         workload.rare = [choose for choose in workload.rare if choose.__name__ != "bulk_array"]
         return workload
 
     def apply(self, op: list[Any]) -> list[Any]:
-        assert op[0] in OFFERED, op
         self.recent.append(op)
         self.nr_ops += 1
+        for cache in self.caches:
+            cache.cpu = op[1]
+            if op[0] == "cache":
+                cache.pages += op[2]
+        if op[0] == "cache":
+            return []
+        results = self.apply_to_both(op)
+        if self.caches:
+            mine, its = self.caches
+            self.same("calls of the shrinker", its.take_calls(), mine.take_calls())
+            self.same("pages of the shrinker", its.pages, mine.pages)
+        if op[0] == "online":
+            self.sections.append((op[2], op[3]))
+        elif op[0] == "offline" and results[0]:
+            self.sections.remove((op[2], op[3]))
+        return results
+
+    def apply_to_both(self, op: list[Any]) -> list[Any]:
+        assert op[0] in OFFERED, op
         expected = self.reference.apply(op)
         if op[0] == "p" and expected[0] != 0:
             return expected  # the kernel refuses such a policy; here it need not even be possible to make
@@ -114,7 +153,7 @@ class Pair:
     def compare_pageblocks(self) -> None:
         memory, size = self.model.memory, self.machine.config.pageblock_nr_pages
         numbers = migratetypes(self.machine.config)
-        for start, end in self.machine.memory_spans:
+        for start, end in self.memory_spans:
             for pfn in range(start - start % size, end, size):
                 if pfn >= start:
                     its = self.product.allocator.page(pfn).pageblock_migratetype
@@ -134,12 +173,14 @@ class Pair:
                     for first, _ in entries:
                         cached.update(range(first, first + (1 << order)))
         state = pagebuddy.PageState
-        for start, end in self.machine.memory_spans:
+        for start, end in self.memory_spans:
             for pfn in range(start, end):
                 if pfn in free:
                     expected = state.BUDDY
                 elif pfn in cached:
                     expected = state.PCP
+                elif pfn in self.model.poisoned:
+                    expected = state.OFFLINE
                 elif is_reserved(self.model, pfn):
                     expected = state.RESERVED
                 else:

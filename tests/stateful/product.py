@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,34 @@ from .machines import Machine
 
 PAGE_SIZE = 4096
 # Operations that the interface offers. Arrays with holes and the hints of reclaim are not among them.
-OFFERED = frozenset({"a", "f", "d", "b", "bl", "e", "x", "s", "g", "l", "y", "p", "m", "i", "j", "contig"})
+OFFERED = frozenset(
+    {
+        "a",
+        "f",
+        "d",
+        "b",
+        "bl",
+        "e",
+        "x",
+        "s",
+        "g",
+        "l",
+        "y",
+        "p",
+        "m",
+        "i",
+        "j",
+        "contig",
+        "tail",
+        "poison",
+        "unpoison",
+        "frag",
+        "free_frag",
+        "drain_frag",
+        "online",
+        "offline",
+    }
+)
 
 
 def product_config(machine: Machine) -> pagebuddy.Config:
@@ -28,6 +56,7 @@ def product_config(machine: Machine) -> pagebuddy.Config:
         memory_isolation=config.memory_isolation or config.cma,
         zone_dma=config.zone_dma,
         zone_dma32=config.zone_dma32,
+        max_possible_pfn=machine.max_possible_pfn,
         max_numnodes=config.max_numnodes,
     )
     core = machine.core
@@ -57,6 +86,16 @@ class Product:
         self.config = machine.config
         self.policies = [pagebuddy.MemPolicy.default() for _ in machine.cpu_node]
         self.by_policy = False
+        self.shrink: Callable[[Any], int] | None = None
+        self.frag_caches: list[pagebuddy.PageFragCache] = []
+        self.frags: dict[int, list[pagebuddy.PageFrag]] = {}
+        self.connect()
+
+    def connect(self) -> None:
+        """What belongs to the allocator that is driven now."""
+        self.frag_caches = [self.allocator.page_frag_cache(cpu=cpu) for cpu in range(self.allocator.nr_online_cpus)]
+        if self.shrink is not None:
+            self.allocator.register_shrinker(self.shrink)
 
     def apply(self, op: list[Any]) -> list[Any]:
         """What the model's `apply` gives; where the interface shows less, as much as it shows."""
@@ -145,13 +184,55 @@ class Product:
             return [False]
         return [True]
 
+    def op_tail(self, cpu: int, head: int, order: int, first: int, last: int) -> list[Any]:
+        self.allocator.get_page(first)
+        self.allocator.free_pages(head, order, cpu=cpu)
+        self.allocator.put_page(last, cpu=cpu)
+        return []
+
+    def op_poison(self, cpu: int, pfn: int) -> list[Any]:
+        return [self.allocator.take_page_off_buddy(pfn, cpu=cpu)]
+
+    def op_unpoison(self, cpu: int, pfn: int) -> list[Any]:
+        return [self.allocator.put_page_back_buddy(pfn, cpu=cpu)]
+
+    def op_frag(self, cpu: int, size: int, gfp: int, align: int) -> list[Any]:
+        try:
+            piece = self.frag_caches[cpu].alloc(size, gfp, align=align)
+        except (pagebuddy.AllocationFailed, ValueError):
+            return [None]
+        assert piece.nbytes == size
+        self.frags.setdefault(piece.pfn, []).append(piece)
+        return [(piece.pfn, piece.offset)]
+
+    def op_free_frag(self, cpu: int, page: int) -> list[Any]:
+        self.frag_caches[cpu].free(self.frags[page].pop())
+        return []
+
+    def op_drain_frag(self, cpu: int) -> list[Any]:
+        self.frag_caches[cpu].drain()
+        return []
+
+    def op_online(self, cpu: int, start: int, end: int, node: int) -> list[Any]:
+        self.allocator.online_pages(start, end - start, node, cpu=cpu)
+        return []
+
+    def op_offline(self, cpu: int, start: int, end: int) -> list[Any]:
+        try:
+            self.allocator.offline_pages(start, end - start, cpu=cpu)
+        except pagebuddy.RangeBusyError:
+            return [False]
+        return [True]
+
     # -- looking ---------------------------------------------------------------------------------------------------
 
     def replace_by_copy(self) -> None:
         self.allocator = self.allocator.fork()
+        self.connect()
 
     def replace_by_snapshot(self) -> None:
         self.allocator = pagebuddy.PageAllocator.restore(self.allocator.snapshot())
+        self.connect()
 
 
 def migratetypes(config: Config) -> list[int]:

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 
 import pagebuddy
 
-from .machines import MACHINES
+from .machines import MACHINES, SECTION
 from .pair import Pair
 from .record import isolation_possible
 from .workload import COMP, PHASE_GFPS, RECLAIM_GFPS, THISNODE, Block
@@ -35,10 +35,12 @@ class Allocators(RuleBasedStateMachine):
 
     @initialize()
     def boot(self) -> None:
-        self.pair = Pair(MACHINES[self.machine_name])
+        self.pair = Pair(MACHINES[self.machine_name], with_cache=True)
         self.machine = self.pair.machine
         self.blocks: list[Block] = []
         self.isolated: list[tuple[int, int]] = []
+        self.frags: list[int] = []
+        self.poisoned: list[int] = []
 
     # -- helpers ---------------------------------------------------------------------------------------------------
 
@@ -146,9 +148,114 @@ class Allocators(RuleBasedStateMachine):
             block.nr_pages and block.pfn <= pfn < block.pfn + block.nr_pages for block in self.blocks
         ):
             return
+        if pfn in self.frags or pfn in self.pair.caches[0].pages:
+            return
+        if any(cache.page == pfn for cache in self.pair.reference.frag_caches):
+            return
         with pytest.raises(pagebuddy.BadPageError) as caught:
             self.pair.product.allocator.free_pages(pfn, order, cpu=self.cpu(data))
         assert caught.value.pfn == pfn
+
+    # -- tunables and policies -------------------------------------------------------------------------------------
+
+    @precondition(lambda self: not self.machine.early and len(self.machine.nodes) == 1)
+    @rule(
+        data=st.data(),
+        tunable=st.sampled_from(
+            [
+                ("min_free_kbytes", (0, 128, 700, 5000, 40_000)),
+                ("watermark_scale_factor", (0, 1, 10, 500, 3000, 3001)),
+                ("watermark_boost_factor", (0, 1, 15_000, 40_000)),
+                ("percpu_pagelist_high_fraction", (0, 7, 8, 100)),
+            ]
+        ),
+    )
+    def tune(self, data: st.DataObject, tunable: tuple[str, tuple[int, ...]]) -> None:
+        name, values = tunable
+        self.apply("y", self.cpu(data), name, [data.draw(st.sampled_from(values), "value")])
+
+    @precondition(lambda self: not self.machine.early and len(self.machine.nodes) == 1)
+    @rule(data=st.data())
+    def tune_reserves(self, data: st.DataObject) -> None:
+        ratios = [data.draw(st.sampled_from((0, 1, 32, 256)), "ratio") for _ in self.machine.config.zone_names]
+        self.apply("y", self.cpu(data), "lowmem_reserve_ratio", ratios)
+
+    @precondition(lambda self: len(self.machine.nodes) > 1)
+    @rule(data=st.data(), mode=st.sampled_from([0, 1, 2, 3, 4, 5]), flags=st.sampled_from([0, 0, 16384, 32768]))
+    def set_policy(self, data: st.DataObject, mode: int, flags: int) -> None:
+        has_nodes = mode in (1, 2, 3, 5)
+        nodes = data.draw(st.integers(0, (1 << len(self.machine.nodes)) - 1), "nodes") if has_nodes else 0
+        self.apply("p", self.cpu(data), mode, flags if has_nodes else 0, nodes)
+
+    @precondition(lambda self: len(self.machine.nodes) > 1)
+    @rule(data=st.data(), order=ORDERS, gfp=st.sampled_from(GFPS))
+    def alloc_by_policy(self, data: st.DataObject, order: int, gfp: int) -> None:
+        pfn = self.apply("m", self.cpu(data), gfp, order)[0]
+        if pfn >= 0:
+            self.blocks.append(Block(pfn, order, compound=bool(gfp & COMP and order)))
+
+    # -- references, fragments, poison, shrinkers, sections --------------------------------------------------------
+
+    @precondition(lambda self: any(block.compound for block in self.blocks))
+    @rule(data=st.data())
+    def free_by_tail(self, data: st.DataObject) -> None:
+        head, order, *_ = self.take(data, [block for block in self.blocks if block.compound])
+        first, last = (head + data.draw(st.integers(0, (1 << order) - 1), "page") for _ in range(2))
+        self.apply("tail", self.cpu(data), head, order, first, last)
+
+    @rule(
+        data=st.data(),
+        size=st.sampled_from([1, 500, 4096, 4097, 20_000, 32_768]),
+        gfp=st.sampled_from(GFPS),
+        align=st.sampled_from([1, 64, 8192]),
+        times=st.sampled_from([1, 1, 10]),
+    )
+    def frag(self, data: st.DataObject, size: int, gfp: int, align: int, times: int) -> None:
+        cpu = self.cpu(data)
+        for _ in range(times):
+            (piece,) = self.apply("frag", cpu, size, gfp, align)
+            if piece is not None:
+                self.frags.append(piece[0])
+
+    @precondition(lambda self: self.frags)
+    @rule(data=st.data(), times=st.sampled_from([1, 1, 10]))
+    def free_frags(self, data: st.DataObject, times: int) -> None:
+        for _ in range(min(times, len(self.frags))):
+            page = self.frags.pop(data.draw(st.integers(0, len(self.frags) - 1), "piece"))
+            self.apply("free_frag", self.cpu(data), page)
+
+    def drain_frags(self) -> None:
+        for cpu in range(len(self.machine.cpu_node)):
+            self.apply("drain_frag", cpu)
+
+    @rule(data=st.data())
+    def poison(self, data: st.DataObject) -> None:
+        first, last = data.draw(st.sampled_from(self.machine.zone_spans), "span")
+        pfn = data.draw(st.integers(first, last - 1), "pfn")
+        if self.apply("poison", self.cpu(data), pfn)[0]:
+            self.poisoned.append(pfn)
+
+    @precondition(lambda self: self.poisoned)
+    @rule(data=st.data())
+    def unpoison(self, data: st.DataObject) -> None:
+        pfn = self.poisoned.pop(data.draw(st.integers(0, len(self.poisoned) - 1), "page"))
+        assert self.apply("unpoison", self.cpu(data), pfn)[0]
+
+    @precondition(lambda self: any(block.size == 1 and not block.nr_pages for block in self.blocks))
+    @rule(data=st.data(), n=COUNTS)
+    def give_to_shrinkers(self, data: st.DataObject, n: int) -> None:
+        pages = [block for block in self.blocks if block.size == 1 and not block.nr_pages][:n]
+        self.blocks = [block for block in self.blocks if block not in set(pages)]
+        self.apply("cache", self.cpu(data), [block.pfn for block in pages])
+
+    @precondition(lambda self: self.machine.max_possible_pfn)
+    @rule(data=st.data(), number=st.integers(2, 4))
+    def section(self, data: st.DataObject, number: int) -> None:
+        section = number * SECTION, (number + 1) * SECTION
+        if section in self.pair.sections:
+            self.apply("offline", self.cpu(data), *section)
+        else:
+            self.apply("online", self.cpu(data), *section, 0)
 
     # -- isolation, copies -----------------------------------------------------------------------------------------
 
@@ -180,6 +287,7 @@ class Allocators(RuleBasedStateMachine):
 
     @rule(by_snapshot=st.booleans())
     def go_on_with_a_copy(self, by_snapshot: bool) -> None:
+        self.drain_frags()  # caches belong to the allocator that they were made for
         if by_snapshot:
             self.pair.product.replace_by_snapshot()
         else:
@@ -196,7 +304,8 @@ class Allocators(RuleBasedStateMachine):
             self.pair.compare_pages()
 
 
-SHAPES = ["early-64M", "64M", "normal-192M-2cpu", "numa-4x64M-normal", "up-48M-order10", "isolation-128M-2cpu"]
+SHAPES = ["early-64M", "64M", "normal-192M-2cpu", "numa-4x64M-normal", "up-48M-order10", "isolation-128M-2cpu",
+          "hotplug-256M-2cpu"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SHAPES)

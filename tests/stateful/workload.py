@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .machines import Machine
+from .machines import SECTION, Machine
 
 Op = list[Any]
 
@@ -95,9 +95,12 @@ class Workload:
         with_hints: bool = True,
         with_reclaim: bool = False,
         with_contig: bool = False,
+        with_more: bool = False,
+        with_cache: bool = False,
     ) -> None:
         """`isolation_size`: isolated ranges are multiples of so many pages.
-        `with_hints`: also what reclaim would do, giving back reserves and marking zones."""
+        `with_hints`: also what reclaim would do, giving back reserves and marking zones.
+        `with_more`: operations that recordings do not know. `with_cache`: pages are given to shrinkers."""
         self.random = random.Random(seed)
         self.machine = machine
         self.nr_cpus = len(machine.cpu_node)
@@ -106,6 +109,9 @@ class Workload:
         self.blocks: list[Block] = []
         self.nr_allocated = 0
         self.isolated: list[tuple[int, int]] = []
+        self.frags: list[int] = []
+        self.poisoned: list[int] = []
+        self.sections: list[tuple[int, int]] = []
         self.active_zones: set[tuple[int, int]] = set()
         self.isolation_size = max(isolation_size, machine.config.pageblock_nr_pages)
         self.gfp_mixes = PHASE_GFPS + RECLAIM_GFPS if with_reclaim else PHASE_GFPS
@@ -120,6 +126,13 @@ class Workload:
             self.rare.append(self.isolation)
         if with_contig:
             self.rare.append(self.contig)
+        if with_more:
+            self.rare += [self.free_by_tail, self.frag, self.frag, self.free_frag, self.drain_frag, self.poison,
+                          self.unpoison]  # fmt: skip
+            if machine.max_possible_pfn:
+                self.rare += [self.online, self.offline]
+        if with_cache:
+            self.rare += [self.cache] * 4
         if with_policy:
             self.rare.append(self.set_policy)
         if with_sysctl:
@@ -177,6 +190,17 @@ class Workload:
                 self.keep(Block(op[2], 0, nr_pages=op[3] - op[2]))
         elif code == "g":
             self.keep(Block(op[2], 0))
+        elif code == "frag":
+            if results[0]:
+                self.frags.append(results[0][0])
+        elif code == "poison":
+            if results[0]:
+                self.poisoned.append(op[2])
+        elif code == "online":
+            self.sections.append((op[2], op[3]))
+        elif code == "offline":
+            if results[0]:
+                self.sections.remove((op[2], op[3]))
 
     def rest(self) -> list[Op]:
         """Operations that free everything and undo all isolation."""
@@ -185,6 +209,11 @@ class Workload:
         self.nr_allocated = 0
         ops += [["j", 0, start, end, 1] for start, end in self.isolated]
         self.isolated.clear()
+        ops += [["free_frag", self.cpu(), page] for page in self.frags]
+        ops += [["drain_frag", cpu] for cpu in range(self.nr_cpus)]
+        ops += [["unpoison", self.cpu(), page] for page in self.poisoned]
+        self.frags.clear()
+        self.poisoned.clear()
         return ops
 
     # -- common operations -----------------------------------------------------------------------------------------
@@ -341,6 +370,53 @@ class Workload:
         first = self.random.randrange(start, end - 1)
         length = self.random.choice((1, 5, 32, 77, 512, 1000, 3000))
         return ["contig", self.cpu(), first, min(first + length, end)]
+
+    # -- operations that recordings do not know --------------------------------------------------------------------
+
+    def free_by_tail(self) -> Op | None:
+        blocks = self.take(1, lambda block: block.compound)
+        if not blocks:
+            return None
+        head, order = blocks[0].pfn, blocks[0].order
+        pages = [head + self.random.randrange(1 << order) for _ in range(2)]
+        return ["tail", self.cpu(), head, order, *pages]
+
+    def frag(self) -> Op:
+        size = self.random.choice((1, 64, 700, 2048, 4096, 9000, 32768))
+        return ["frag", self.cpu(), size, self.random.choice(self.phase.gfps), self.random.choice((1, 8, 64, 4096))]
+
+    def free_frag(self) -> Op | None:
+        if not self.frags:
+            return None
+        return ["free_frag", self.cpu(), self.frags.pop(self.random.randrange(len(self.frags)))]
+
+    def drain_frag(self) -> Op:
+        return ["drain_frag", self.cpu()]
+
+    def poison(self) -> Op:
+        start, end = self.random.choice(self.machine.zone_spans)
+        return ["poison", self.cpu(), self.random.randrange(start, end)]
+
+    def unpoison(self) -> Op | None:
+        if not self.poisoned:
+            return None
+        return ["unpoison", self.cpu(), self.poisoned.pop(self.random.randrange(len(self.poisoned)))]
+
+    def online(self) -> Op | None:
+        first, behind = -(-self.machine.memory_spans[-1][1] // SECTION), self.machine.max_possible_pfn // SECTION
+        absent = [
+            (n * SECTION, (n + 1) * SECTION)
+            for n in range(first, behind)
+            if (n * SECTION, (n + 1) * SECTION) not in self.sections
+        ]
+        return ["online", self.cpu(), *self.random.choice(absent), 0] if absent else None
+
+    def offline(self) -> Op | None:
+        return ["offline", self.cpu(), *self.random.choice(self.sections)] if self.sections else None
+
+    def cache(self) -> Op | None:
+        blocks = self.take(self.random.choice((5, 50, 200)), lambda block: block.size == 1 and not block.nr_pages)
+        return ["cache", self.cpu(), [block.pfn for block in blocks]] if blocks else None
 
     def set_policy(self) -> Op:
         mode = self.random.randrange(6)
