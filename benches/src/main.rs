@@ -68,7 +68,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         millis: if quick { 8 } else { 50 },
         nr_rounds: if quick { 5 } else { 9 },
         most_rounds: if quick { 5 } else { 27 },
-        row_limit: Duration::from_millis(if quick { 500 } else { 5000 }),
+        row_limit: Duration::from_millis(if quick { 500 } else { 3000 }),
         quick,
         huge_pages: true,
     };
