@@ -36,6 +36,20 @@ fn add_own(word: &AtomicU64, n: u64) {
     word.store(word.load(Relaxed).wrapping_add(n), Relaxed); // ORDERING(R8)
 }
 
+impl CpuZone {
+    /// Changes a differential of a leased cpu.
+    #[inline(always)]
+    pub(crate) fn modify_own(&self, global: &AtomicI64, diff: &AtomicI32, delta: i64) {
+        let sum = i64::from(diff.load(Relaxed)) + delta; // ORDERING(R8)
+        if sum.abs() > i64::from(self.stat_threshold.load(Relaxed)) {
+            global.fetch_add(sum, Relaxed); // ORDERING(R7)
+            diff.store(0, Relaxed); // ORDERING(R8)
+        } else {
+            diff.store(sum as i32, Relaxed); // ORDERING(R8)
+        }
+    }
+}
+
 impl Zone<'_> {
     /// `__mod_zone_page_state`: a change beyond the threshold folds into the global part.
     #[inline(always)]
@@ -45,14 +59,7 @@ impl Zone<'_> {
             return;
         }
         let cz = self.cpu_zone(cpu);
-        let diff = diff(cz);
-        let sum = i64::from(diff.load(Relaxed)) + delta; // ORDERING(R8)
-        if sum.abs() > i64::from(cz.stat_threshold.load(Relaxed)) {
-            global.fetch_add(sum, Relaxed); // ORDERING(R7)
-            diff.store(0, Relaxed); // ORDERING(R8)
-        } else {
-            diff.store(sum as i32, Relaxed); // ORDERING(R8)
-        }
+        cz.modify_own(global, diff(cz), delta);
     }
 
     /// Changes `NR_FREE_PAGES`.

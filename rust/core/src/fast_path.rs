@@ -1,5 +1,5 @@
 //! The commonest calls in one piece: a block from or to a per-cpu list that needs no refill and no
-//! drain, while nobody traces.
+//! drain, or from and to the lists of a zone that is far above its watermark, while nobody traces.
 //!
 //! Each function does exactly what the ordinary path would do, or it changes nothing and says so;
 //! then the ordinary path decides. Nothing here is a rule of its own.
@@ -7,13 +7,15 @@
 use crate::allocator::{CpuChoice, PageAllocator};
 use crate::counters::NumaEvent;
 use crate::cpu::Lease;
+use crate::free_area::Side;
 use crate::gfp::Gfp;
 use crate::pcp_list::PcpDeque;
 use crate::segment::CpuZone;
 use crate::state::{ZONE_FLAG_BOOSTED_WATERMARK, ZONE_FLAG_RECLAIM_ACTIVE};
 use crate::sync::{AcqRel, AtomicU32, AtomicU64, Relaxed};
-use crate::types::{MIGRATE_PCPTYPES, Pfn};
+use crate::types::{MIGRATE_PCPTYPES, MigrateType, Pfn};
 use crate::watermark::WMARK_LOW;
+use crate::word::PageIdx;
 use crate::word::page_info::{PageInfo, Remembered};
 use crate::zone::Zone;
 
@@ -24,8 +26,8 @@ fn add(word: &AtomicU32, n: u32) {
 }
 
 #[inline(always)]
-fn count(word: &AtomicU64) {
-    word.store(word.load(Relaxed) + 1, Relaxed); // ORDERING(R8)
+fn count(word: &AtomicU64, n: u64) {
+    word.store(word.load(Relaxed) + n, Relaxed); // ORDERING(R8)
 }
 
 impl<'a> Zone<'a> {
@@ -52,14 +54,15 @@ impl<'a> Zone<'a> {
 }
 
 impl PageAllocator {
-    /// A block from the cpu's list of the first zone, for a request that any node may serve.
+    /// A block from the cpu's list of the first zone, or from that zone, for a request that any
+    /// node may serve.
     #[inline(always)]
     pub(crate) fn alloc_ready(&self, choice: CpuChoice, gfp: Gfp, order: u32, nid: u32) -> Option<Pfn> {
         let gfp = Gfp(gfp.0 & self.machine().gfp_allowed_mask.load(Relaxed)); // ORDERING(R7)
-        if !self.pcp_orders().contains(order) || self.trace().is_on() {
+        if order >= self.config().max_order || self.trace().is_on() {
             return None;
         }
-        let mt = self.migratetype_of(gfp).index();
+        let mt = self.migratetype_of(gfp);
         let walk = self.walk(nid, gfp, None);
         let zone = self.zone(walk.list.first()?.zone);
         if !zone.is_far_above_watermark(order, walk.highest, WMARK_LOW) || zone.has_flag(ZONE_FLAG_BOOSTED_WATERMARK) {
@@ -67,24 +70,42 @@ impl PageAllocator {
         }
         let (_lease, cpu) = self.lease(choice)?;
         let state = &zone.0.cpu_zones[cpu];
-        let (x, _) = zone.deque(state, order, mt).pop_front()?;
-        add(&state.count, (1u32 << order).wrapping_neg());
-        state.free_factor.store(state.free_factor.load(Relaxed) >> 1, Relaxed); // ORDERING(R8)
+        let x = if self.pcp_orders().contains(order) {
+            let (x, _) = zone.deque(state, order, mt.index()).pop_front()?;
+            add(&state.count, (1u32 << order).wrapping_neg());
+            state.free_factor.store(state.free_factor.load(Relaxed) >> 1, Relaxed); // ORDERING(R8)
+            count(&state.pgalloc, 1);
+            x
+        } else {
+            self.take_from_zone(zone, cpu, order, mt)?
+        };
         zone.view().set_info(x, PageInfo::allocated(order, gfp.contains(Gfp::COMP), false));
-        count(&state.pgalloc);
         // ORDERING(R7)
         if self.config().numa && self.machine().numa_stat.load(Relaxed) != 0 {
             let is_remote = zone.node() != self.cpu_node(cpu);
-            count(&state.numa_events[NumaEvent::Hit as usize]);
-            count(&state.numa_events[NumaEvent::Local as usize + usize::from(is_remote)]);
+            count(&state.numa_events[NumaEvent::Hit as usize], 1);
+            count(&state.numa_events[NumaEvent::Local as usize + usize::from(is_remote)], 1);
         }
         Some(zone.pfn(x))
     }
 
-    /// A block to the cpu's list of its zone. True if that was all there is to do.
+    /// A block of an order without per-cpu lists from the zone's own type; no fallback.
+    #[inline(never)]
+    fn take_from_zone(&self, zone: Zone<'_>, cpu: usize, order: u32, mt: MigrateType) -> Option<PageIdx> {
+        if self.config().cma && mt == MigrateType::Movable {
+            return None; // CMA pageblocks may have to be used first
+        }
+        let x = zone.buddy_of(cpu).take_smallest(order, mt.index())?;
+        let state = &zone.0.cpu_zones[cpu];
+        state.modify_own(&zone.shared.nr_free_pages, &state.diff_free, -(1 << order));
+        count(&state.pgalloc, 1 << order);
+        Some(x)
+    }
+
+    /// A block to the cpu's list of its zone, or to the zone. True if that was all there is to do.
     #[inline(always)]
     pub(crate) fn free_ready(&self, choice: CpuChoice, pfn: Pfn, order: u32) -> bool {
-        if !self.pcp_orders().contains(order) || self.trace().is_on() {
+        if order >= self.config().max_order || self.trace().is_on() {
             return false;
         }
         let Some(zone) = self.zone_of(pfn) else { return false };
@@ -92,27 +113,40 @@ impl PageAllocator {
         if x & ((1 << order) - 1) != 0 {
             return false;
         }
-        let mt = zone.blocks().get(x).index();
+        let mt = zone.blocks().get(x);
         let info = &zone.pages().page(x).info;
         let old = PageInfo::from_raw(info.load(Relaxed)); // ORDERING(R4)
-        if !old.is_allocated_once(order) || mt >= MIGRATE_PCPTYPES || zone.has_flag(ZONE_FLAG_RECLAIM_ACTIVE) {
+        if !old.is_allocated_once(order) || mt.index() >= MIGRATE_PCPTYPES || zone.has_flag(ZONE_FLAG_RECLAIM_ACTIVE) {
             return false;
         }
         let Some((_lease, cpu)) = self.lease(choice) else { return false };
         let state = &zone.0.cpu_zones[cpu];
+        // ORDERING(P8): AcqRel, what we wrote into the block happens before the next one's use.
+        let claim = |new: PageInfo| info.compare_exchange(old.raw(), new.raw(), AcqRel, Relaxed).is_ok();
+        if !self.pcp_orders().contains(order) {
+            return claim(PageInfo::NONE) && self.put_into_zone(zone, cpu, x, order, mt);
+        }
         // ORDERING(R8)
         if state.count.load(Relaxed) + (1 << order) >= state.high.load(Relaxed) {
             return false; // a drain
         }
-        let list = zone.deque(state, order, mt);
-        let new = list.front_info(Remembered::Own);
-        // ORDERING(P8): AcqRel, what we wrote into the block happens before the next one's use.
-        if info.compare_exchange(old.raw(), new.raw(), AcqRel, Relaxed).is_err() {
+        let list = zone.deque(state, order, mt.index());
+        if !claim(list.front_info(Remembered::Own)) {
             return false;
         }
         list.link_front(x);
         add(&state.count, 1 << order);
-        count(&state.pgfree);
+        count(&state.pgfree, 1);
+        true
+    }
+
+    /// A block that is ours to the lists of the zone; says that it did.
+    #[inline(never)]
+    fn put_into_zone(&self, zone: Zone<'_>, cpu: usize, x: PageIdx, order: u32, mt: MigrateType) -> bool {
+        let state = &zone.0.cpu_zones[cpu];
+        count(&state.pgfree, 1 << order);
+        state.modify_own(&zone.shared.nr_free_pages, &state.diff_free, 1 << order);
+        zone.buddy_of(cpu).put(x, order, mt.index(), Side::Likely);
         true
     }
 
