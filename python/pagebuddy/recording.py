@@ -144,6 +144,7 @@ def replay(path: str | os.PathLike[str], *, progress: Callable[[float, int], obj
         What was performed and compared. A difference is in the report, not raised; see :meth:`ReplayReport.check`.
 
     Raises:
+        TypeError: ``path`` is no path, ``progress`` not callable.
         RecordingError: The file is no recording, or a damaged one (``.path``, ``.line``).
         OSError: The file cannot be opened.
 
@@ -152,6 +153,7 @@ def replay(path: str | os.PathLike[str], *, progress: Callable[[float, int], obj
     """
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be callable, not {type(progress).__name__}")
+    path = os.fspath(path)  # a number would name an open file, and close it
     if not os.path.isdir(path):  # noqa: PTH112 - takes whatever names a path
         with open(path, "rb"):  # noqa: PTH123 - raises what Python raises for a file that cannot be opened
             pass
