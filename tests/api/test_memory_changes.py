@@ -81,6 +81,18 @@ def test_used_sections_stay(machine: PageAllocator) -> None:
     machine.validate()
 
 
+def test_poisoned_pages_go_with_their_section(machine: PageAllocator) -> None:
+    before = machine.buddyinfo()
+    for _ in range(2):
+        machine.online_pages(3 * SECTION, SECTION)
+        for offset in (0, 77, SECTION - 1):
+            assert machine.take_page_off_buddy(3 * SECTION + offset)
+        machine.offline_pages(3 * SECTION, SECTION)
+        assert machine.buddyinfo() == before
+        machine.validate()
+    assert not machine.put_page_back_buddy(3 * SECTION)
+
+
 def test_poisoned_pages(machine: PageAllocator) -> None:
     before = machine.buddyinfo()
     assert machine.take_page_off_buddy(0x3005)

@@ -41,11 +41,15 @@ def offline_pages(model: PageAllocatorModel, tunables: Tunables, cpu: int, start
         pcp.drain_all(zone, each)
     if not start_isolate_page_range(model, cpu, start, end, MOVABLE):
         return False
-    if not pages_isolated(model, start, end):
+    if not pages_isolated(model, start, end, offline=True):
         undo_isolate_page_range(model, cpu, start, end, MOVABLE)
         return False
     pfn = start
     while pfn < end:
+        if pfn in model.poisoned:
+            model.poisoned.remove(pfn)
+            pfn += 1
+            continue
         order = zone.list_of[pfn].order
         zone.remove(pfn)
         pfn += 1 << order

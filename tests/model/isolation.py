@@ -105,8 +105,9 @@ def undo_isolate_page_range(model: PageAllocatorModel, cpu: int, start: int, end
 # -- contiguous ranges (spec 13.12) ------------------------------------------------------------------------------------
 
 
-def pages_isolated(model: PageAllocatorModel, start: int, end: int) -> bool:
-    """test_pages_isolated: all pageblocks Isolate and every page of the range in a free block."""
+def pages_isolated(model: PageAllocatorModel, start: int, end: int, *, offline: bool = False) -> bool:
+    """test_pages_isolated: all pageblocks Isolate and every page of the range in a free block; where memory goes
+    offline, poisoned pages may go with it."""
     size = model.config.pageblock_nr_pages
     blocks = range(start // size * size, end, size)
     if any(model.memory.pageblock_type(pfn) != model.config.migrate_isolate for pfn in blocks):
@@ -114,9 +115,9 @@ def pages_isolated(model: PageAllocatorModel, start: int, end: int) -> bool:
     pfn = start
     while pfn < end:
         free_list = model.zone_of(pfn).list_of.get(pfn)
-        if free_list is None:
+        if free_list is None and not (offline and pfn in model.poisoned):
             return False
-        pfn += 1 << free_list.order
+        pfn += 1 if free_list is None else 1 << free_list.order
     return True
 
 

@@ -201,6 +201,7 @@ class Workload:
         elif code == "offline":
             if results[0]:
                 self.sections.remove((op[2], op[3]))
+                self.poisoned = [pfn for pfn in self.poisoned if not op[2] <= pfn < op[3]]
 
     def rest(self) -> list[Op]:
         """Operations that free everything and undo all isolation."""
@@ -394,7 +395,7 @@ class Workload:
         return ["drain_frag", self.cpu()]
 
     def poison(self) -> Op:
-        start, end = self.random.choice(self.machine.zone_spans)
+        start, end = self.random.choice([*self.machine.zone_spans, *self.sections])
         return ["poison", self.cpu(), self.random.randrange(start, end)]
 
     def unpoison(self) -> Op | None:

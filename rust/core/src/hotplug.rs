@@ -16,6 +16,7 @@ use crate::segment::PfnRange;
 use crate::sync::{AtomicU64, Relaxed};
 use crate::trace::Event;
 use crate::types::{MigrateType, Pfn};
+use crate::word::page_info::PageInfo;
 use crate::zone::Zone;
 use core::fmt;
 
@@ -204,13 +205,20 @@ impl PageAllocator {
         Ok(())
     }
 
-    /// Takes every free block of an isolated range off the lists; all or none.
+    /// Takes every free block of an isolated range off the lists; all or none. Poisoned pages go with
+    /// their section.
     fn take_all_blocks(&self, cpu: &Cpu<'_>, zone: Zone<'_>, start: Pfn, end: Pfn) -> Result<(), HotplugError> {
         let view = zone.view();
         let mut taken = Vec::new();
+        let mut poisoned = Vec::new();
         let mut pfn = start;
         while pfn < end {
             let x = zone.idx(pfn);
+            if view.info(x) == PageInfo::offline() {
+                poisoned.push(x);
+                pfn += 1;
+                continue;
+            }
             let order = view.free_order(x).filter(|order| zone.isolate_free_page(cpu, x, *order));
             let Some(order) = order else {
                 for (x, order) in taken {
@@ -221,6 +229,7 @@ impl PageAllocator {
             taken.push((x, order));
             pfn += 1 << order;
         }
+        poisoned.into_iter().for_each(|x| view.set_info(x, PageInfo::NONE));
         Ok(())
     }
 
