@@ -13,14 +13,14 @@ CARGO_DOC = RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" \
 	cargo doc --locked --no-deps --document-private-items -p pagebuddy-core -p pagebuddy-replay
 # The lock-free zone under a deterministic scheduler and under a model checker; each replaces the atomics.
 CARGO_PROOF = cargo test --locked --profile checked -p pagebuddy-core
-# How long each of the two goes on in `make soak`.
-SOAK_SECONDS ?= 600
+# How long `make soak` takes.
+SOAK ?= 600
 
 export PYO3_PYTHON := $(VENV_PYTHON)
 unexport PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint wheel docs bench soak clean
+.PHONY: help demo test lint wheel docs bench soak tsan long clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,12 +84,19 @@ bench: ## Benchmarks against a C variant with locks and from Python; writes docs
 	$(VENV_PYTHON) -m pytest -q benches --benchmark-disable-gc --benchmark-json target/python.json
 	$(VENV_PYTHON) benches/python_table.py target/python.json docs/benchmarks.md
 
-soak: ## The long forms of the tests; hours with many recordings.
+soak: ## The concurrent tests for SOAK=600 seconds (or 15m, 8h); prints what was done, also if interrupted.
+	$(CHECK_TOOLCHAIN) rust
+	$(ENVIRONMENT)
+	$(VENV_PYTHON) -m tools.soak $(SOAK)
+
+tsan: ## The stress tests under ThreadSanitizer; says so if the toolchain cannot.
+	$(CHECK_TOOLCHAIN) rust
+	sh tools/tsan.sh
+
+long: ## The long forms of the sequential tests; hours with many recordings.
 	$(CHECK_TOOLCHAIN) rust
 	$(ENVIRONMENT) --wheel cli test
 	PAGEBUDDY_SOAK=1 $(CARGO_TEST) -- --include-ignored
-	PAGEBUDDY_SOAK=1 PAGEBUDDY_SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO_PROOF) --features schedules --test schedules
-	PAGEBUDDY_SOAK=1 PAGEBUDDY_SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO_PROOF) --features loom --test loom
 	PAGEBUDDY_ALL_RECORDINGS=1 $(VENV_PYTHON) -m pytest --soak
 
 clean: ## Remove everything that was built.

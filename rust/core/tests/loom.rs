@@ -4,10 +4,13 @@
 //! few preemptions, and lets every load return every value that C11 allows. Loom knows no SeqCst
 //! accesses (it takes them for AcqRel); where the engine relies on one, `fence_for_model` stands in.
 //!
-//! `PAGEBUDDY_SOAK_SECONDS` allows one more preemption and lets each model run that long.
+//! `PAGEBUDDY_SOAK_SECONDS` lets each model run that long, first with one more preemption, then with
+//! any number.
 
 #[path = "loom/owners.rs"]
 mod owners;
+#[path = "common/tally.rs"]
+mod tally;
 
 use loom::sync::Arc;
 use loom::thread;
@@ -20,7 +23,9 @@ use pagebuddy_core::pageblock::Pageblocks;
 use pagebuddy_core::sync::{AtomicU8, AtomicU32, Relaxed};
 use pagebuddy_core::word::PageIdx;
 use pagebuddy_core::word::split_register::SplitRegister;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+use tally::Tally;
 
 /// List type of everything in these models.
 const MT: usize = 0;
@@ -144,37 +149,45 @@ impl Zone {
     }
 }
 
-fn soak() -> Option<f64> {
-    let text = std::env::var("PAGEBUDDY_SOAK_SECONDS").ok()?;
-    Some(text.parse().expect("PAGEBUDDY_SOAK_SECONDS is a number of seconds"))
-}
-
 /// What a thread does; what it holds at its end.
 type Run = fn(&Zone) -> Vec<Block>;
 
 /// A prepared zone and the blocks that nobody who runs holds.
 type Prepared = (Zone, Vec<Block>);
 
-/// Runs `body` through its executions and says how many there were.
+/// Runs `body` through its executions and says how many there were: those with few preemptions in
+/// the short form; in the long form those with one more, and then all, as far as the time goes.
 fn explore(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions + usize::from(soak().is_some()));
-    builder.max_branches = MAX_BRANCHES;
-    builder.checkpoint_interval = 100;
-    let longest = soak().unwrap_or(SECONDS);
-    builder.max_duration = Some(Duration::from_secs_f64(longest));
-    let nr_runs = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let count = nr_runs.clone();
-    let began = Instant::now();
-    builder.check(move || {
-        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        body();
-    });
-    let seconds = began.elapsed().as_secs_f64();
-    let nr_runs = nr_runs.load(std::sync::atomic::Ordering::Relaxed);
+    let body = std::sync::Arc::new(body);
     let thread = std::thread::current();
-    let whole = if seconds < longest { "all" } else { "the first" };
-    println!("{}: {whole} {nr_runs} executions in {seconds:.1} s", thread.name().unwrap_or_default());
+    let name = thread.name().unwrap_or_default().replace("::", "_");
+    let (bounds, longest) = match tally::soak() {
+        None => (vec![Some(preemptions)], SECONDS),
+        Some(seconds) => (vec![Some(preemptions + 1), None], seconds),
+    };
+    let mut left = Duration::from_secs_f64(longest);
+    for bound in bounds {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = bound;
+        builder.max_branches = MAX_BRANCHES;
+        builder.checkpoint_interval = 100;
+        builder.max_duration = Some(left);
+        let began = Instant::now();
+        let which = bound.map_or("any".to_owned(), |n| n.to_string());
+        let tally = std::sync::Arc::new(Mutex::new(Tally::new(format!("loom_{name}_{which}"))));
+        let (count, body) = (tally.clone(), body.clone());
+        builder.check(move || {
+            count.lock().expect("no panic").add("executions", 1);
+            body();
+        });
+        tally.lock().expect("no panic").print();
+        let whole = if began.elapsed() < left { "all" } else { "the first of all" };
+        println!("{name}: {whole} executions with {which} preemptions in {:.1} s", began.elapsed().as_secs_f64());
+        left = left.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return;
+        }
+    }
 }
 
 /// Runs threads that share `state`; what they return, in order.

@@ -5,6 +5,9 @@
 
 #![cfg(not(feature = "loom"))]
 
+#[path = "common/tally.rs"]
+mod tally;
+
 use pagebuddy_core::allocator::{CpuChoice, PageAllocator};
 use pagebuddy_core::buddy::Buddy;
 use pagebuddy_core::config::Config;
@@ -20,18 +23,15 @@ use pagebuddy_core::pageblock::Pageblocks;
 use pagebuddy_core::pressure::NoHooks;
 use pagebuddy_core::types::{MigrateType, NR_MIGRATETYPES, Pfn};
 use pagebuddy_core::word::PageIdx;
+use std::cell::UnsafeCell;
 use std::collections::BTreeSet;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use tally::Tally;
 
 const MIB: u64 = 1 << 20;
-
-fn time(short: f64) -> Duration {
-    let soak = std::env::var("PAGEBUDDY_SOAK_SECONDS").ok();
-    Duration::from_secs_f64(soak.map_or(short, |text| text.parse().expect("PAGEBUDDY_SOAK_SECONDS is a number")))
-}
 
 struct Rng(u64);
 
@@ -52,24 +52,49 @@ impl Rng {
     }
 }
 
-/// Who holds which page, seen from outside.
-struct Owners(Vec<AtomicU8>);
+/// Who holds which page, seen from outside, and what its owners write there.
+///
+/// Neither orders anything between one owner of a page and the next: that is the engine's part. So
+/// marks are relaxed, and contents are plain memory, where ThreadSanitizer sees a race if the engine
+/// does not do its part.
+struct Owners {
+    marks: Vec<AtomicU8>,
+    contents: Vec<UnsafeCell<u64>>,
+}
+
+// SAFETY: contents are accessed by the owner of a page alone; that pages have one owner at a time,
+// and that each sees what the last one wrote, is what these tests test.
+unsafe impl Sync for Owners {}
 
 impl Owners {
     fn new(nr_pages: u64) -> Self {
-        Owners((0..nr_pages).map(|_| AtomicU8::new(0)).collect())
+        Owners {
+            marks: (0..nr_pages).map(|_| AtomicU8::new(0)).collect(),
+            contents: (0..nr_pages).map(|_| UnsafeCell::new(0)).collect(),
+        }
     }
 
     fn take(&self, first: u64, order: u32) {
         for page in first..first + (1 << order) {
-            assert_eq!(self.0[page as usize].swap(1, SeqCst), 0, "page {page:#x} was handed out twice");
+            let mark = self.marks[page as usize].swap(1, Relaxed);
+            assert_eq!(mark, 0, "page {page:#x} was handed out twice");
+            let before = self.write(page, page + 1);
+            assert_eq!(before, 0, "page {page:#x} is not as its last owner left it");
         }
     }
 
     fn give(&self, first: u64, order: u32) {
         for page in first..first + (1 << order) {
-            assert_eq!(self.0[page as usize].swap(0, SeqCst), 1, "page {page:#x} was held by nobody");
+            let before = self.write(page, 0);
+            assert_eq!(before, page + 1, "page {page:#x} is not as its owner left it");
+            let mark = self.marks[page as usize].swap(0, Relaxed);
+            assert_eq!(mark, 1, "page {page:#x} was held by nobody");
         }
+    }
+
+    fn write(&self, page: u64, value: u64) -> u64 {
+        // SAFETY: the caller owns the page, see above.
+        unsafe { self.contents[page as usize].get().replace(value) }
     }
 }
 
@@ -94,17 +119,27 @@ impl Exchange {
     }
 }
 
-/// Runs `work(thread, rng)` on threads again and again until the time is over; `check` runs while
-/// all threads stand still, after every round.
-fn rounds(nr_threads: usize, time: Duration, work: impl Fn(usize, &mut Rng) + Sync, mut check: impl FnMut()) {
+/// Runs `work(thread, rng)`, which returns how many operations it did, on threads again and again
+/// until the time is over; `check` runs while all threads stand still, after every round.
+fn rounds(
+    name: &str,
+    nr_threads: usize,
+    seconds: f64,
+    work: impl Fn(usize, &mut Rng) -> u64 + Sync,
+    mut check: impl FnMut(),
+) {
+    let seconds = tally::soak().unwrap_or(seconds);
+    let mut tally = Tally::new(name);
+    let nr_operations = AtomicU64::new(0);
+    let seed = tally::first_seed();
     let barrier = Barrier::new(nr_threads + 1);
     let stop = AtomicBool::new(false);
     let began = Instant::now();
     thread::scope(|scope| {
         for number in 0..nr_threads {
-            let (barrier, stop, work) = (&barrier, &stop, &work);
+            let (barrier, stop, work, nr_operations) = (&barrier, &stop, &work, &nr_operations);
             scope.spawn(move || {
-                let mut rng = Rng::new(number as u64);
+                let mut rng = Rng::new(seed + number as u64);
                 loop {
                     barrier.wait();
                     if stop.load(SeqCst) {
@@ -112,23 +147,27 @@ fn rounds(nr_threads: usize, time: Duration, work: impl Fn(usize, &mut Rng) + Sy
                     }
                     // A panic elsewhere would leave the others waiting for ever.
                     let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(number, &mut rng)));
-                    if worked.is_err() {
-                        std::process::abort();
-                    }
+                    match worked {
+                        Ok(operations) => nr_operations.fetch_add(operations, SeqCst),
+                        Err(_) => std::process::abort(),
+                    };
                     barrier.wait();
                 }
             });
         }
         loop {
-            stop.store(began.elapsed() >= time, SeqCst);
+            stop.store(began.elapsed().as_secs_f64() >= seconds, SeqCst);
             barrier.wait();
             if stop.load(SeqCst) {
-                return;
+                break;
             }
             barrier.wait();
             check();
+            tally.add("rounds", 1);
+            tally.add("operations", nr_operations.swap(0, SeqCst));
         }
     });
+    tally.print();
 }
 
 // ---- machines -----------------------------------------------------------------------------------
@@ -215,18 +254,16 @@ fn machine_stress(nr_threads: usize, nr_cpus: usize, seconds: f64) {
             }
         }
         held.into_iter().for_each(|(first, order)| free(first, order));
+        nr_ops
     };
-    let mut nr_rounds = 0;
-    rounds(nr_threads, time(seconds), work, || {
+    rounds(&format!("machine_{nr_threads}_threads_{nr_cpus}_cpus"), nr_threads, seconds, work, || {
         exchange.drain().for_each(|(first, order)| free(first, order));
         machine.drain_all(None);
         machine.validate().expect("a sound machine");
         let now = free_blocks(&machine);
         let (lost, new): (Vec<_>, Vec<_>) = (initial.difference(&now).collect(), now.difference(&initial).collect());
         assert!(lost.is_empty() && new.is_empty(), "not merged as before: {lost:?} became {new:?}");
-        nr_rounds += 1;
     });
-    println!("{nr_threads} threads on {nr_cpus} cpus: {nr_rounds} rounds");
 }
 
 #[test]
@@ -242,6 +279,11 @@ fn four_threads_on_a_machine() {
 #[test]
 fn sixteen_threads_on_a_machine() {
     machine_stress(16, 16, 2.0);
+}
+
+#[test]
+fn sixty_four_threads_on_a_machine() {
+    machine_stress(64, 16, 2.0);
 }
 
 /// More threads than cpu slots: some work on the zone without a lease.
@@ -274,8 +316,9 @@ fn double_frees_race() {
                 freed.fetch_add(1, SeqCst);
             }
         }
+        slots.len() as u64
     };
-    rounds(2, time(1.0), work, || {
+    rounds("double_frees", 2, 1.0, work, || {
         for (slot, freed) in &slots {
             let pfn = slot.load(SeqCst) >> 8;
             assert_eq!(freed.load(SeqCst), 1, "block {pfn:#x} was freed so often");
@@ -348,8 +391,9 @@ fn isolation_among_allocations() {
             owners.give(first, order);
             machine.free_pages(CpuChoice::Current, first, order).expect("a block that was allocated");
         }
+        2000
     };
-    rounds(4, time(2.0), work, || {
+    rounds("isolation", 4, 2.0, work, || {
         machine.drain_all(None);
         machine.validate().expect("a sound machine");
         let free: u64 = free_blocks(&machine).iter().map(|(_, order)| 1 << order).sum();
@@ -437,7 +481,7 @@ fn disturb(seed: u64) {
     }
     fn pause(_: usize, _: bool) {
         match below(20_000) {
-            0 => thread::sleep(Duration::from_micros(below(200))),
+            0 => thread::sleep(std::time::Duration::from_micros(below(200))),
             1..100 => thread::yield_now(),
             100..500 => (0..below(200)).for_each(|_| std::hint::spin_loop()),
             _ => {}
@@ -505,10 +549,10 @@ fn zone_stress(nr_threads: usize, seconds: f64) {
             }
         }
         held.into_iter().for_each(|(x, order)| free(x, order, Side::Likely));
+        3000
     };
     let whole: Vec<_> = (0..NR_BLOCKS).map(|block| (block << TOP, TOP)).collect();
-    let mut nr_rounds = 0;
-    rounds(nr_threads, time(seconds), work, || {
+    rounds(&format!("zone_{nr_threads}_threads"), nr_threads, seconds, work, || {
         let buddy = zone.buddy(0);
         for (first, order) in exchange.drain() {
             owners.give(first, order);
@@ -516,9 +560,8 @@ fn zone_stress(nr_threads: usize, seconds: f64) {
             buddy.put(x, order, buddy.blocks().get(x).index(), Side::Likely);
         }
         assert_eq!(zone.free_blocks(), whole, "everything was freed");
-        nr_rounds += 1;
     });
-    println!("{nr_threads} threads on a zone: {nr_rounds} rounds, {} failures", nr_failures.load(SeqCst));
+    println!("zone_{nr_threads}_threads: {} failures", nr_failures.load(SeqCst));
 }
 
 #[test]
@@ -534,4 +577,9 @@ fn four_threads_on_a_zone() {
 #[test]
 fn sixteen_threads_on_a_zone() {
     zone_stress(16, 2.0);
+}
+
+#[test]
+fn sixty_four_threads_on_a_zone() {
+    zone_stress(64, 2.0);
 }

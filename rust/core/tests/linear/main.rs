@@ -7,13 +7,16 @@
 #![cfg(not(feature = "loom"))]
 
 mod history;
+#[path = "../common/tally.rs"]
+mod tally;
 mod zone;
 
 use history::{Event, Failures};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use tally::Tally;
 use zone::Case;
 
 struct Rng(u64);
@@ -59,17 +62,6 @@ fn disturb(seed: u64) {
 #[cfg(not(feature = "schedules"))]
 fn disturb(_: u64) {}
 
-/// What was seen in many histories.
-#[derive(Debug, Default)]
-struct Tally {
-    histories: u64,
-    operations: u64,
-    /// Histories that the reference explains exactly.
-    exact: u64,
-    /// Histories in which a request missed a block in flight.
-    spurious: u64,
-}
-
 /// A barrier that is quick where threads outnumber cpus, too.
 struct Gate {
     arrived: AtomicUsize,
@@ -85,10 +77,11 @@ impl Gate {
     }
 }
 
-/// Random histories until one is wrong or `is_done`; the wrong one's report.
-fn search(nr_threads: usize, seed: u64, is_done: impl Fn() -> bool) -> Result<Tally, String> {
+/// Random histories until one is wrong or the time is over; the wrong one's report.
+fn search(nr_threads: usize, seed: u64, seconds: f64, tally: &mut Tally) -> Result<(), String> {
+    let began = Instant::now();
+    let is_done = || began.elapsed().as_secs_f64() >= seconds;
     let mut rng = Rng::new(seed);
-    let mut tally = Tally::default();
     let next = |rng: &mut Rng| Case::new(&mut |n| rng.below(n), nr_threads, 5);
     let case = std::sync::RwLock::new(next(&mut rng));
     let recorded = Mutex::new(Vec::<Event>::new());
@@ -128,35 +121,32 @@ fn search(nr_threads: usize, seed: u64, is_done: impl Fn() -> bool) -> Result<Ta
                 .read()
                 .expect("nobody panics")
                 .history(std::mem::take(&mut recorded.lock().expect("nobody panics")));
-            tally.histories += 1;
-            tally.operations += history.events.len() as u64;
+            tally.add("histories", 1);
+            tally.add("operations", history.events.len() as u64);
             if history.is_exact() {
-                tally.exact += 1;
-            } else if history.is_linearisable(Failures::Exact) {
-            } else if history.is_linearisable(Failures::MayMissInFlight) {
-                tally.spurious += 1;
-            } else {
-                result = Err(history.report());
+                tally.add("exact", 1);
+            } else if !history.is_linearisable(Failures::Exact) {
+                if history.is_linearisable(Failures::MayMissInFlight) {
+                    tally.add("spurious", 1);
+                } else {
+                    result = Err(format!("not linearisable:\n{}", history.report()));
+                }
+            } else if nr_threads == 1 {
+                result = Err(format!("not what the reference does:\n{}", history.report()));
             }
             *case.write().expect("nobody panics") = next(&mut rng);
         }
         result
-    })?;
-    Ok(tally)
+    })
 }
 
+/// One user alone sees exactly what the reference does; of several, the histories are linearisable.
 fn check(nr_threads: usize) {
-    let soak = std::env::var("PAGEBUDDY_SOAK_SECONDS").ok();
-    let seconds: f64 = soak.as_ref().map_or(2.0, |text| text.parse().expect("PAGEBUDDY_SOAK_SECONDS is a number"));
-    let seed = if soak.is_some() { u64::from(std::process::id()) << 8 } else { 0 };
-    let began = Instant::now();
-    let tally = search(nr_threads, seed + nr_threads as u64, || began.elapsed() >= Duration::from_secs_f64(seconds));
-    let Tally { histories, operations, exact, spurious } =
-        tally.unwrap_or_else(|report| panic!("not linearisable:\n{report}"));
-    println!(
-        "tally linear_{nr_threads}_threads: histories={histories} operations={operations} exact={exact} spurious={spurious}"
-    );
-    assert!(nr_threads > 1 || exact == histories, "one user alone sees exactly what the reference does");
+    let mut tally = Tally::new(format!("linear_{nr_threads}_threads"));
+    let seed = tally::first_seed() + nr_threads as u64;
+    let result = search(nr_threads, seed, tally::soak().unwrap_or(2.0), &mut tally);
+    tally.print();
+    result.unwrap_or_else(|report| panic!("{report}"));
 }
 
 #[test]

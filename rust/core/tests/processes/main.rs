@@ -9,6 +9,7 @@
 mod accounts;
 mod board;
 mod processes;
+#[path = "../common/tally.rs"]
 mod tally;
 mod threads;
 mod work;
@@ -38,10 +39,8 @@ fn main() {
     if arguments.iter().any(|argument| argument == "--list") {
         return tests.for_each(|(name, _)| println!("{name}: test"));
     }
-    let soak = std::env::var("PAGEBUDDY_SOAK_SECONDS").ok();
-    let soak: Option<f64> = soak.map(|text| text.parse().expect("PAGEBUDDY_SOAK_SECONDS is a number of seconds"));
     for (name, test) in tests {
-        test(soak.unwrap_or(SECONDS), &mut Tally::new(name, soak.is_some()));
+        test(tally::soak().unwrap_or(SECONDS), &mut Tally::new(*name));
     }
     println!("test result: ok");
 }

@@ -2,7 +2,7 @@
 
 use crate::accounts::{Dead, Lost, free_blocks, settle_with_dead, settle_without_dead};
 use crate::board::{Board, Id};
-use crate::tally::Tally;
+use crate::tally::{Tally, first_seed};
 use crate::work::{NR_PAGES, Rng, Worker, machine};
 use pagebuddy_core::allocator::PageAllocator;
 use std::time::{Duration, Instant};
@@ -158,7 +158,7 @@ pub fn run(seconds: f64, with_kills: bool, tally: &mut Tally) {
     let (mut standing, mut running) = (Rate::default(), Rate::default());
     let mut lost = Lost::default();
     let began = Instant::now();
-    let first_seed = tally.seed();
+    let first_seed = first_seed();
     for seed in first_seed.. {
         if seed > first_seed && began.elapsed().as_secs_f64() >= seconds {
             break;
@@ -171,11 +171,11 @@ pub fn run(seconds: f64, with_kills: bool, tally: &mut Tally) {
             std::thread::sleep(Duration::from_micros(rng.below(8000)));
             let place = rng.below(NR_WORKERS as u64) as usize;
             crowd.stop(place);
-            tally.stops += 1;
+            tally.add("stops", 1);
             standing.add(crowd.wait_for_progress(Some(place)));
             if with_kills && rng.below(2) == 0 {
                 dead.push(crowd.kill(place));
-                tally.kills += 1;
+                tally.add("kills", 1);
                 standing.add(crowd.wait_for_progress(Some(place)));
                 crowd.children[place] = crowd.fork(place);
             } else {
@@ -184,7 +184,7 @@ pub fn run(seconds: f64, with_kills: bool, tally: &mut Tally) {
             running.add(crowd.wait_for_progress(None));
         }
         crowd.finish();
-        tally.operations += (0..NR_WORKERS).map(|place| board.nr_operations(place)).sum::<u64>();
+        tally.add("operations", (0..NR_WORKERS).map(|place| board.nr_operations(place)).sum());
         if dead.is_empty() {
             settle_without_dead(&crowd.machine, &board, &whole);
         } else {
@@ -193,8 +193,6 @@ pub fn run(seconds: f64, with_kills: bool, tally: &mut Tally) {
             lost.listed += listed;
             lost.in_flight += in_flight;
         }
-        tally.rounds += 1;
-        tally.print_now_and_then();
     }
     tally.print();
     println!(

@@ -2,7 +2,7 @@
 
 use crate::accounts::{free_blocks, settle_without_dead};
 use crate::board::Board;
-use crate::tally::Tally;
+use crate::tally::{Tally, first_seed};
 use crate::work::{NR_PAGES, Rng, Worker, machine};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
@@ -58,7 +58,7 @@ pub fn run(seconds: f64, tally: &mut Tally) {
     let whole = free_blocks(&base);
     let board = Board::new(NR_PAGES as usize);
     let began = Instant::now();
-    let first_seed = tally.seed();
+    let first_seed = first_seed();
     for seed in first_seed.. {
         if seed > first_seed && began.elapsed().as_secs_f64() >= seconds {
             break;
@@ -103,14 +103,12 @@ pub fn run(seconds: f64, tally: &mut Tally) {
                 });
                 assert!(board.nr_operations(place) <= before[place] + 1, "the thread did not stand");
                 ENDED.fetch_add(1, SeqCst);
-                tally.stops += 1;
+                tally.add("stops", 1);
             }
             board.stop();
         });
-        tally.operations += (0..NR_THREADS).map(|place| board.nr_operations(place)).sum::<u64>();
+        tally.add("operations", (0..NR_THREADS).map(|place| board.nr_operations(place)).sum());
         settle_without_dead(&machine, &board, &whole);
-        tally.rounds += 1;
-        tally.print_now_and_then();
     }
     tally.print();
 }

@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 
 /// What a search saw.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub struct Sight {
     /// Schedules.
     pub schedules: u64,
-    killed: u64,
+    /// Schedules in which a fiber was killed.
+    pub killed: u64,
+    /// Zombies that were left at the ends of schedules.
+    pub zombies: u64,
     /// Were these all?
     pub exhausted: bool,
     most_accesses: u32,
@@ -21,10 +24,11 @@ pub struct Tally {
     most_zombies: usize,
 }
 
-impl Tally {
+impl Sight {
     fn count(&mut self, done: &Done) {
         self.schedules += 1;
         self.killed += u64::from(done.killed);
+        self.zombies += done.findings.nr_zombies as u64;
         self.most_accesses = self.most_accesses.max(done.nr_accesses);
         self.most_stranded = self.most_stranded.max(done.findings.nr_stranded);
         self.most_pairs = self.most_pairs.max(done.findings.nr_pairs);
@@ -32,7 +36,7 @@ impl Tally {
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for Sight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -43,7 +47,7 @@ impl fmt::Display for Tally {
             self.most_zombies
         )?;
         if self.killed > 0 {
-            let Tally { killed, most_stranded, most_pairs, .. } = self;
+            let Sight { killed, most_stranded, most_pairs, .. } = self;
             write!(f, "; {killed} kills, at most {most_stranded} pages stranded, {most_pairs} pairs unmerged")?;
         }
         Ok(())
@@ -70,7 +74,7 @@ impl Budget {
 }
 
 /// All schedules of a case within bounds, or as many as the budget allows.
-pub fn search(explorer: &mut Explorer, case: &Case, bounds: Bounds, budget: Budget) -> Result<Tally, Failure> {
+pub fn search(explorer: &mut Explorer, case: &Case, bounds: Bounds, budget: Budget) -> Result<Sight, Failure> {
     let world = explorer.world.clone();
     let began = Instant::now();
     explorer.exact_failure = bounds.kills == 0;
@@ -79,21 +83,21 @@ pub fn search(explorer: &mut Explorer, case: &Case, bounds: Bounds, budget: Budg
     // Where fibers cannot influence each other no decision is needed. Which words they share is
     // learnt: whenever one more turns out to be shared, the search starts again.
     world.forget_conflicts();
-    let mut tally = Tally::default();
+    let mut sight = Sight::default();
     'restart: loop {
         world.conflicts_grew();
         let mut path = Search::new(bounds);
         loop {
-            tally.count(&explorer.run(case, &mut path)?);
+            sight.count(&explorer.run(case, &mut path)?);
             if world.conflicts_grew() {
                 continue 'restart;
             }
             if !path.advance() {
-                tally.exhausted = true;
-                return Ok(tally);
+                sight.exhausted = true;
+                return Ok(sight);
             }
-            if budget.is_spent(began, tally.schedules) {
-                return Ok(tally);
+            if budget.is_spent(began, sight.schedules) {
+                return Ok(sight);
             }
         }
     }
@@ -105,14 +109,14 @@ pub fn search_random(
     first_seed: u64,
     kills: bool,
     budget: Budget,
-    tally: &mut Tally,
+    sight: &mut Sight,
 ) -> Result<(), (String, Failure)> {
     const PER_CASE: u64 = 16;
-    let (began, before) = (Instant::now(), tally.schedules);
+    let (began, before) = (Instant::now(), sight.schedules);
     explorer.exact_failure = false;
     explorer.world.filtered.set(false);
     for seed in first_seed.. {
-        if budget.is_spent(began, tally.schedules - before) {
+        if budget.is_spent(began, sight.schedules - before) {
             break;
         }
         let s = &SCENARIOS[seed as usize % SCENARIOS.len()];
@@ -129,7 +133,7 @@ pub fn search_random(
                 explorer.run(&case, &mut Pct::new(schedule, nr_fibers, kills))
             };
             match result {
-                Ok(done) => tally.count(&done),
+                Ok(done) => sight.count(&done),
                 Err(failure) => return Err((name, failure)),
             }
         }
@@ -194,7 +198,7 @@ fn hunt_exhaustively(
     for s in SCENARIOS {
         let case = s.case(&explorer.world);
         match search(explorer, &case, deepen(s, bounds), Budget::Schedules(most_each)) {
-            Ok(tally) => schedules += tally.schedules,
+            Ok(sight) => schedules += sight.schedules,
             Err(failure) => return Some((bounds.to_string(), s.name.to_owned(), schedules, failure)),
         }
     }
@@ -202,7 +206,7 @@ fn hunt_exhaustively(
 }
 
 fn hunt_randomly(explorer: &mut Explorer, (first_seed, most): (u64, u64)) -> Option<(String, String, u64, Failure)> {
-    let mut tally = Tally::default();
-    let found = search_random(explorer, first_seed, true, Budget::Schedules(most), &mut tally);
-    found.err().map(|(case, failure)| ("random or PCT".to_owned(), case, tally.schedules, failure))
+    let mut sight = Sight::default();
+    let found = search_random(explorer, first_seed, true, Budget::Schedules(most), &mut sight);
+    found.err().map(|(case, failure)| ("random or PCT".to_owned(), case, sight.schedules, failure))
 }

@@ -20,44 +20,65 @@ mod machine;
 mod program;
 mod scenarios;
 mod strategy;
+#[path = "../common/tally.rs"]
+mod tally;
 mod world;
 #[path = "../linear/zone.rs"]
 mod zone;
 
 use crew::Script;
 use explore::Explorer;
-use hunt::{Budget, Found, Tally, search, search_random};
+use hunt::{Budget, Found, Sight, search, search_random};
 use pagebuddy_core::sync::Bug;
 use scenarios::{SCENARIOS, Scenario, random_case, scenario};
 use std::time::{Duration, Instant};
 use strategy::{Bounds, Repeat};
-
-/// Seconds of a long run, if one was asked for.
-fn soak() -> Option<f64> {
-    let text = std::env::var("PAGEBUDDY_SOAK_SECONDS").ok()?;
-    Some(text.parse().expect("PAGEBUDDY_SOAK_SECONDS is a number of seconds"))
-}
+use tally::{Tally, soak};
 
 /// Searches scenarios exhaustively: at most so many schedules each, or an equal part of a long run.
-fn search_all(scenarios: &[Scenario], most: u64, bounds: Bounds) {
+fn search_all(name: &str, scenarios: &[&Scenario], most: u64, bounds: Bounds) {
     let budget = soak()
         .map_or(Budget::Schedules(most), |soak| Budget::Time(Duration::from_secs_f64(soak / scenarios.len() as f64)));
     let mut explorer = Explorer::new();
-    let (mut nr_schedules, mut nr_whole) = (0, 0);
+    let mut tally = Tally::new(name);
+    let mut nr_whole = 0;
     for s in scenarios {
         let case = s.case(&explorer.world);
         let began = Instant::now();
         match search(&mut explorer, &case, bounds, budget) {
-            Ok(tally) => {
-                println!("{:28} {tally} in {:.2} s", s.name, began.elapsed().as_secs_f64());
-                nr_schedules += tally.schedules;
-                nr_whole += u64::from(tally.exhausted);
+            Ok(sight) => {
+                println!("{:28} {sight} in {:.2} s", s.name, began.elapsed().as_secs_f64());
+                count(&mut tally, &sight);
+                nr_whole += u64::from(sight.exhausted);
             }
             Err(failure) => panic!("{}", failure.report(s.name)),
         }
     }
-    println!("{bounds}: {nr_schedules} schedules, all there are in {nr_whole} of {} cases", scenarios.len());
+    tally.print();
+    println!("{bounds}: all schedules there are of {nr_whole} of {} cases", scenarios.len());
     assert!(most < u64::MAX || soak().is_some() || nr_whole == scenarios.len() as u64);
+}
+
+fn count(tally: &mut Tally, sight: &Sight) {
+    tally.add("schedules", sight.schedules);
+    tally.add("kills", sight.killed);
+    tally.add("zombies", sight.zombies);
+}
+
+/// Repeats a search with the budgets of a short run, or with other seeds until a long one is over.
+/// `search` gets a first seed.
+fn until_done(short: &[(u64, u64)], mut search: impl FnMut(u64, Budget)) {
+    let Some(seconds) = soak() else {
+        return short.iter().for_each(|(first_seed, most)| search(*first_seed, Budget::Schedules(*most)));
+    };
+    let (began, first_seed) = (Instant::now(), tally::first_seed());
+    for part in 0.. {
+        let left = seconds - began.elapsed().as_secs_f64();
+        if left <= 0.0 {
+            return;
+        }
+        search(first_seed + (part << 32), Budget::Time(Duration::from_secs_f64(left.min(5.0))));
+    }
 }
 
 fn deeper(bound: u32) -> u32 {
@@ -67,92 +88,95 @@ fn deeper(bound: u32) -> u32 {
 // The short forms below look at no fewer schedules than the hunt for a planted bug does, and at the
 // same ones: what finds a bug there does not find one here.
 
-/// All schedules with at most two preemptions, of the cases of one half.
-#[test]
-fn every_schedule_with_two_preemptions() {
-    search_all(
-        &SCENARIOS[..SCENARIOS.len() * 2 / 3],
-        u64::MAX,
-        Bounds { preemptions: deeper(2), kills: 0, zombies: 0 },
-    );
+fn preemptions(preemptions: u32) -> Bounds {
+    Bounds { preemptions: deeper(preemptions), kills: 0, zombies: 0 }
 }
 
-/// The same of the other half.
+/// All schedules with at most two preemptions, of two thirds of the cases.
+#[test]
+fn every_schedule_with_two_preemptions() {
+    let cases: Vec<_> = SCENARIOS.iter().take(SCENARIOS.len() * 2 / 3).collect();
+    search_all("preemptions", &cases, u64::MAX, preemptions(2));
+}
+
+/// The same of the others.
 #[test]
 fn every_schedule_with_two_preemptions_of_more_cases() {
-    search_all(
-        &SCENARIOS[SCENARIOS.len() * 2 / 3..],
-        u64::MAX,
-        Bounds { preemptions: deeper(2), kills: 0, zombies: 0 },
-    );
+    let cases: Vec<_> = SCENARIOS.iter().skip(SCENARIOS.len() * 2 / 3).collect();
+    search_all("preemptions_more", &cases, u64::MAX, preemptions(2));
 }
 
 /// Three preemptions, where bugs are known to need them.
 #[test]
 fn schedules_with_three_preemptions() {
-    for s in SCENARIOS.iter().filter(|s| s.is_worth_three_preemptions()) {
-        search_all(std::slice::from_ref(s), 30_000, Bounds { preemptions: deeper(3), kills: 0, zombies: 0 });
-    }
+    let cases: Vec<_> = SCENARIOS.iter().filter(|s| s.is_worth_three_preemptions()).collect();
+    search_all("preemptions_three", &cases, 30_000, preemptions(3));
 }
 
 /// Schedules in which one fiber dies, before any of its writes, and one preemption happens: all, or
 /// the first of very many.
 #[test]
 fn schedules_with_a_kill() {
-    search_all(SCENARIOS, 6_000, Bounds { preemptions: deeper(1), kills: 1, zombies: 0 });
+    let cases: Vec<_> = SCENARIOS.iter().collect();
+    search_all("kill", &cases, 6_000, Bounds { kills: 1, ..preemptions(1) });
 }
 
 /// Schedules in which one remover leaves a zombie, and one preemption happens: all, or the first of
 /// very many.
 #[test]
 fn schedules_with_a_zombie() {
-    search_all(SCENARIOS, 10_000, Bounds { preemptions: deeper(1), kills: 0, zombies: 1 });
+    let cases: Vec<_> = SCENARIOS.iter().collect();
+    search_all("zombie", &cases, 10_000, Bounds { zombies: 1, ..preemptions(1) });
 }
 
 /// Random switching and PCT on random programs, with kills and zombies.
 #[test]
 fn random_schedules() {
-    let parts = match soak() {
-        None => hunt::RANDOM_PARTS.map(|(first_seed, most)| (first_seed, Budget::Schedules(most))).to_vec(),
-        // Other seeds in each long run.
-        Some(seconds) => vec![(u64::from(std::process::id()) << 32, Budget::Time(Duration::from_secs_f64(seconds)))],
-    };
     let mut explorer = Explorer::new();
-    let mut tally = Tally::default();
-    for (first_seed, budget) in parts {
-        if let Err((case, failure)) = search_random(&mut explorer, first_seed, true, budget, &mut tally) {
+    let mut tally = Tally::new("random");
+    until_done(&hunt::RANDOM_PARTS, |first_seed, budget| {
+        let mut sight = Sight::default();
+        if let Err((case, failure)) = search_random(&mut explorer, first_seed, true, budget, &mut sight) {
             panic!("{}", failure.report(&case));
         }
-    }
-    println!("random: {tally}");
+        println!("random: {sight}");
+        count(&mut tally, &sight);
+    });
+    tally.print();
 }
 
 /// Random switching and PCT on a whole machine.
 #[test]
 fn machine_schedules() {
-    let group = std::env::var("PAGEBUDDY_MACHINE_GROUP").ok();
-    let (first_group, budget) = match (group, soak()) {
-        (Some(group), _) => (group.parse().expect("a number"), Budget::Schedules(1)),
-        (None, None) => (0, Budget::Schedules(2_000)),
-        (None, Some(seconds)) => (std::process::id().into(), Budget::Time(Duration::from_secs_f64(seconds))),
-    };
-    match machine::search(first_group, budget) {
-        Ok(tally) => println!("machine: {tally:?}"),
+    let mut tally = Tally::new("machine");
+    let mut search = |first_group, budget| match machine::search(first_group, budget) {
+        Ok(sight) => {
+            println!("machine: {sight:?}");
+            tally.add("schedules", sight.schedules);
+            tally.add("kills", sight.kills);
+        }
         Err(what) => panic!("{what}"),
+    };
+    match std::env::var("PAGEBUDDY_MACHINE_GROUP") {
+        Ok(group) => search(group.parse().expect("a number"), Budget::Schedules(1)),
+        Err(_) => until_done(&[(0, 2_000)], search),
     }
+    tally.print();
 }
 
 /// Histories of random schedules are linearisable.
 #[test]
 fn histories_are_linearisable() {
-    let (first_seed, budget) = match soak() {
-        None => (0, Budget::Schedules(60_000)),
-        Some(seconds) => (u64::from(std::process::id()) << 24, Budget::Time(Duration::from_secs_f64(seconds))),
-    };
-    match histories::search(first_seed, None, budget) {
-        Ok(tally) => println!("histories: {tally:?}"),
-        Err((tally, what)) => panic!("after {} schedules: {what}", tally.schedules),
-    }
+    let mut tally = Tally::new("histories");
+    until_done(&[(0, 60_000)], |first_seed, budget| match histories::search(first_seed, None, budget) {
+        Ok(sight) => {
+            tally.add("schedules", sight.schedules);
+            tally.add("operations", sight.operations);
+            tally.add("exact", sight.exact);
+        }
+        Err((sight, what)) => panic!("after {} schedules: {what}", sight.schedules),
+    });
+    tally.print();
 }
 
 /// Bugs that show in who owns what, or in that somebody does not get anywhere, are found in
