@@ -37,12 +37,19 @@ impl std::error::Error for RangeError {}
 impl Zone<'_> {
     /// Isolates one pageblock (`set_migratetype_isolate`).
     fn isolate_pageblock(self, cpu: &Cpu<'_>, x: PageIdx, mt: MigrateType, is_reserved: impl Fn(Pfn) -> bool) -> bool {
-        let old = self.blocks().get(x);
-        if old == MigrateType::Isolate || self.has_unmovable_pages(x, old, mt, is_reserved) {
-            return false;
-        }
-        self.shared.nr_isolate_pageblock.fetch_add(1, Relaxed); // ORDERING(R3)
-        self.blocks().set(x, MigrateType::Isolate);
+        let count = &self.shared.nr_isolate_pageblock;
+        // Of two who isolate a pageblock at the same time one does: whoever changes the type.
+        let old = loop {
+            let old = self.blocks().get(x);
+            if old == MigrateType::Isolate || self.has_unmovable_pages(x, old, mt, &is_reserved) {
+                return false;
+            }
+            count.fetch_add(1, Relaxed); // ORDERING(R3)
+            if self.blocks().replace(x, old, MigrateType::Isolate) {
+                break old;
+            }
+            count.fetch_sub(1, Relaxed); // ORDERING(R3)
+        };
         let Moved { nr_free, .. } = self.move_freepages_block(cpu, x, MigrateType::Isolate);
         self.mod_free_pages(cpu, -(nr_free as i64));
         if old == MigrateType::Cma {

@@ -45,4 +45,12 @@ impl<'a> Pageblocks<'a> {
             t.store(mt as u8, Relaxed); // ORDERING(R3)
         }
     }
+
+    /// Changes the type if it is still `old`: of several who try the same, one does it.
+    #[must_use]
+    pub fn replace(self, x: PageIdx, old: MigrateType, new: MigrateType) -> bool {
+        let t = self.types.get((x >> self.order) as usize);
+        // ORDERING(R3)
+        t.is_some_and(|t| t.compare_exchange(old as u8, new as u8, Relaxed, Relaxed).is_ok())
+    }
 }

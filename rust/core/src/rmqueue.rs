@@ -165,7 +165,8 @@ impl Zone<'_> {
                     _ => 0,
                 };
                 if moved.nr_free + alike >= pageblock_nr_pages / 2 || self.mobility_disabled() {
-                    self.set_pageblock_type(x, mt);
+                    // If somebody changed the type meanwhile, his stands.
+                    let _ = self.replace_pageblock_type(x, old, mt);
                 }
                 return;
             }
@@ -222,7 +223,8 @@ impl Zone<'_> {
     pub fn reserve_highatomic(self, cpu: &Cpu<'_>, x: PageIdx) {
         let pageblock_nr_pages = self.config.pageblock_nr_pages();
         let max = self.managed() / 100 + pageblock_nr_pages;
-        if matches!(self.blocks().get(x), HighAtomic | Isolate | Cma) {
+        let old = self.blocks().get(x);
+        if matches!(old, HighAtomic | Isolate | Cma) {
             return;
         }
         let reserved = &self.shared.nr_reserved_highatomic;
@@ -237,8 +239,11 @@ impl Zone<'_> {
                 Err(now) => seen = now,
             }
         }
-        self.set_pageblock_type(x, HighAtomic);
-        self.move_freepages_block(cpu, x, HighAtomic);
+        if self.replace_pageblock_type(x, old, HighAtomic) {
+            self.move_freepages_block(cpu, x, HighAtomic);
+        } else {
+            reserved.fetch_sub(pageblock_nr_pages, Relaxed); // ORDERING(R7): somebody was quicker
+        }
     }
 
     /// Gives one HighAtomic pageblock of this zone back to `mt` (the zone's part of

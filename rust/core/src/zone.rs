@@ -153,8 +153,16 @@ impl<'a> Zone<'a> {
 
     /// Sets a pageblock's type, subject to the grouping rule (`set_pageblock_migratetype`).
     pub fn set_pageblock_type(self, x: PageIdx, mt: MigrateType) {
-        let mt = if self.mobility_disabled() && mt.index() < MIGRATE_PCPTYPES { MigrateType::Unmovable } else { mt };
-        self.blocks().set(x, mt);
+        self.blocks().set(x, self.grouped(mt));
+    }
+
+    /// The same, if the type is still `old`, so that nobody's isolation is overwritten.
+    pub fn replace_pageblock_type(self, x: PageIdx, old: MigrateType, mt: MigrateType) -> bool {
+        self.blocks().replace(x, old, self.grouped(mt))
+    }
+
+    fn grouped(self, mt: MigrateType) -> MigrateType {
+        if self.mobility_disabled() && mt.index() < MIGRATE_PCPTYPES { MigrateType::Unmovable } else { mt }
     }
 
     /// Does list (order, mt) hold a block?
