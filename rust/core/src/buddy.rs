@@ -119,6 +119,16 @@ impl<'a> Buddy<'a> {
         }
     }
 
+    /// Takes a block of `order` out of the front block of list (k, from); what is left of it goes to
+    /// the lists of `to`.
+    pub fn split_front(&self, k: u32, from: usize, order: u32, to: usize) -> Option<PageIdx> {
+        self.announced(|| {
+            let p = self.area.take_front(k, from)?;
+            self.area.install(to, p, ((1 << k) - 1) & !((1 << order) - 1));
+            Some(p)
+        })
+    }
+
     /// Nothing was found. True if that may be the answer.
     ///
     /// If nobody had blocks in flight from before we looked until after, then blocks could only

@@ -19,6 +19,12 @@ use MigrateType::{Cma, HighAtomic, Isolate, Movable, Reclaimable, Unmovable};
 const FALLBACKS: [[MigrateType; 2]; MIGRATE_PCPTYPES] =
     [[Reclaimable, Movable], [Reclaimable, Unmovable], [Unmovable, Movable]];
 
+/// How often a request moves fallback blocks to its own lists before it takes one where it lies.
+///
+/// Alone it needs one move. But requests of different types can move the only block there is to and
+/// fro, and none of them would ever get it.
+const MOST_STEALS: u32 = if cfg!(feature = "schedules") { 1 } else { 16 };
+
 /// A block found for a fallback.
 struct Fallback {
     order: u32,
@@ -57,13 +63,19 @@ impl Zone<'_> {
         let take = |from: MigrateType| buddy.take_run(order, from.index(), max).map(|(x, n)| (x, n, from));
         let prefers_cma = may_use_cma && self.free_cma_approximate() > self.free_pages_approximate() / 2;
         let mut found = if prefers_cma { take(Cma) } else { None };
+        let mut nr_steals = 0;
         while found.is_none() {
             found = take(mt);
             if found.is_none() && may_use_cma {
                 found = take(Cma);
             }
-            if found.is_none() && !self.rmqueue_fallback(cpu, order, mt, flags) {
-                return None;
+            if found.is_none() {
+                if nr_steals == MOST_STEALS {
+                    found = Some((self.take_fallback(cpu, order, mt, flags)?, 1, mt));
+                } else if !self.rmqueue_fallback(cpu, order, mt, flags) {
+                    return None;
+                }
+                nr_steals += 1;
             }
         }
         let (x, n, _) = found?;
@@ -123,6 +135,21 @@ impl Zone<'_> {
             });
         }
         true
+    }
+
+    /// Takes a block of another type where it lies; the rest of it goes to the lists of `mt`. Only
+    /// for requests that were unlucky, which no request is that is alone.
+    #[cold]
+    #[inline(never)]
+    fn take_fallback(self, cpu: &Cpu<'_>, order: u32, mt: MigrateType, flags: AllocFlags) -> Option<PageIdx> {
+        let min = if flags.contains(AllocFlags::NOFRAGMENT) { self.config.pageblock_order } else { order };
+        loop {
+            let choice = (min..self.config.max_order).rev().find_map(|c| self.find_suitable_fallback(c, mt))?;
+            let taken = self.buddy(cpu).split_front(choice.order, choice.mt.index(), order, mt.index());
+            if taken.is_some() {
+                return taken;
+            }
+        }
     }
 
     fn first_block(self, order: u32, mt: MigrateType) -> Option<PageIdx> {
