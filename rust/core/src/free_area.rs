@@ -6,7 +6,7 @@
 use crate::free_list::FreeLists;
 use crate::in_flight::InFlight;
 use crate::pageblock::Pageblocks;
-use crate::sync::{AtomicU32, Bug, Relaxed, planted};
+use crate::sync::{AtomicU32, Bug, Relaxed, fence_for_model, planted};
 use crate::types::{MAX_ORDER, MIGRATE_PCPTYPES, MigrateType, NR_MIGRATETYPES};
 use crate::word::PageIdx;
 use crate::word::split_register::SplitRegister;
@@ -131,10 +131,25 @@ impl FreeArea<'_> {
 
     // ---- putting blocks in ------------------------------------------------------------------
 
-    /// Puts a block we own at the front.
+    /// Blocks of the two largest orders are freed into empty registers.
+    #[inline(always)]
+    fn is_large(&self, order: u32) -> bool {
+        order + 1 >= self.rule.top
+    }
+
+    /// Puts a block we own at the front: a large one into the register if that is empty, which
+    /// takes one exchange instead of two, as does taking it or a part of it from there. (A small
+    /// one would soon be in the way of the remainders of a split.)
     #[inline(always)]
     pub fn push_front(&self, x: PageIdx, order: u32, mt: usize) {
         let register = self.register(mt);
+        if self.is_large(order)
+            && register.is_empty()
+            && self.cas_register(mt, register, SplitRegister::only(x, order)).is_ok()
+        {
+            // The looks at buddies that follow are as for a promote.
+            return fence_for_model();
+        }
         if register.has(order) {
             self.spill(mt, register, 1 << order);
         }
@@ -183,7 +198,10 @@ impl FreeArea<'_> {
         for mt in 0..NR_MIGRATETYPES {
             let register = self.register(mt);
             let block = MAX_ORDER as u32 - 1;
-            if !register.is_empty() && register.base() >> block == x >> block {
+            let is_around = |page: PageIdx| page >> block == x >> block;
+            // All elements lie in one largest block, but for one that is such a block itself.
+            let has_some = is_around(register.base()) || (register.has(block) && is_around(register.element(block)));
+            if !register.is_empty() && has_some {
                 self.spill(mt, register, register.mask());
             }
         }
@@ -277,6 +295,9 @@ impl FreeArea<'_> {
             if planted(Bug::NoRecheck) {
                 return;
             }
+            if self.is_large(order) && !planted(Bug::NoSecondLookAtRegisters) {
+                near = self.registers_near(p);
+            }
             let Some((lower, list)) = self.take_missed_pair(p, order, mt, near) else { return };
             (p, mt) = (lower, list);
             near = self.registers_near(p);
@@ -295,9 +316,11 @@ impl FreeArea<'_> {
 
     /// The split registers that can hold a buddy of a block we own and are about to free.
     ///
-    /// A register element that could merge with our block was left by the split of a larger block
+    /// A small element that could merge with our block was left by the split of a larger block
     /// around both, so it was in its register before we owned ours: a register without elements
-    /// around our block now has none later. (Elements can go away; every use looks again.)
+    /// around our block now has no such one later. Large elements may be freed into registers at
+    /// any time, so who publishes a large block looks again afterwards. (Elements can go away;
+    /// every use looks again.)
     #[inline(always)]
     fn registers_near(&self, p: PageIdx) -> Registers {
         let block = self.rule.top;

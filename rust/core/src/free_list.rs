@@ -118,7 +118,8 @@ impl SplitRegisters {
     /// ORDERING(S1): SeqCst, so that a register that is not named here was empty when we looked.
     #[inline(always)]
     pub fn used(&self) -> u32 {
-        self.used.load(SeqCst) as u32 // ORDERING(S1)
+        // ORDERING(S1). Nothing but bits of migratetypes, whatever the memory holds.
+        self.used.load(SeqCst) as u32 & ((1 << NR_MIGRATETYPES) - 1)
     }
 
     /// Before a register gets elements. ORDERING(P4): AcqRel, seen by all who see the elements.
@@ -136,14 +137,17 @@ impl SplitRegisters {
         SplitRegister::from_raw(self.registers[mt].load(SeqCst)) // ORDERING(S1)
     }
 
-    /// Replaces a value that is still there. ORDERING(P4): AcqRel, hands the elements over.
+    /// Replaces a value that is still there.
+    ///
+    /// ORDERING(P4): hands the elements over. ORDERING(S1): SeqCst, because a block that is freed
+    /// into a register is published by this exchange.
     #[inline(always)]
     pub fn cas(&self, mt: usize, old: SplitRegister, new: SplitRegister) -> Result<(), SplitRegister> {
         if old.is_empty() {
             self.mark_used(mt);
         }
-        // ORDERING(P4)
-        match self.registers[mt].compare_exchange(old.raw(), new.raw(), AcqRel, Acquire) {
+        // ORDERING(P4, S1)
+        match self.registers[mt].compare_exchange(old.raw(), new.raw(), SeqCst, Acquire) {
             Ok(_) => Ok(()),
             Err(seen) => Err(SplitRegister::from_raw(seen)),
         }

@@ -120,11 +120,13 @@ pub enum Bug {
     FirstWithoutHelp = 28,
     /// A spill or move takes any pair for one that isolation keeps apart.
     EveryPairIsKept = 29,
+    /// Who published a large block looks only at the registers that it knew before.
+    NoSecondLookAtRegisters = 30,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 29] = [
+    pub const ALL: [Bug; 30] = [
         Bug::NoPend,
         Bug::NoRecheck,
         Bug::NoRecheckAfterSpill,
@@ -154,6 +156,7 @@ impl Bug {
         Bug::ClaimAnyOrder,
         Bug::FirstWithoutHelp,
         Bug::EveryPairIsKept,
+        Bug::NoSecondLookAtRegisters,
     ];
 }
 

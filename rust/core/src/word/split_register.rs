@@ -47,6 +47,11 @@ impl SplitRegister {
         }
     }
 
+    /// The register whose only element is block (page, order).
+    pub const fn only(page: PageIdx, order: u32) -> Self {
+        Self::new(page ^ (1 << order), 1 << order)
+    }
+
     /// The block that was kept by the split.
     pub const fn base(self) -> PageIdx {
         (self.0 & BASE_MASK) as PageIdx
@@ -194,6 +199,15 @@ mod tests {
                     one_by_one = one_by_one.take(k, to);
                     assert_eq!(elements(f.take_run(from, to, n)), elements(one_by_one), "{f:?} {from} {to} {n}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn one_block_is_the_only_element() {
+        for order in 0..11 {
+            for page in [0, 1 << order, 7 << 10, (1 << 28) - 2048] {
+                assert_eq!(elements(SplitRegister::only(page, order)), [(page, order)]);
             }
         }
     }
