@@ -48,7 +48,7 @@ test: ## Rust and Python tests, against the installed wheel; a few minutes.
 
 lint: ## Formatting, clippy, ruff, mypy, stubs, layers and orderings.
 	$(CHECK_TOOLCHAIN) rust rustfmt clippy
-	$(ENVIRONMENT) cli test lint
+	$(ENVIRONMENT) cli test bench lint
 	cargo fmt --all --check
 	$(VENV_PYTHON) -m ruff check
 	$(VENV_PYTHON) -m ruff format --check
@@ -59,7 +59,7 @@ lint: ## Formatting, clippy, ruff, mypy, stubs, layers and orderings.
 	cargo clippy --locked -p pagebuddy-core --features schedules --all-targets -- -D warnings
 	cargo clippy --locked -p pagebuddy-core --features loom --lib --test loom -- -D warnings
 	$(CARGO_DOC)
-	$(ENVIRONMENT) --wheel cli test lint
+	$(ENVIRONMENT) --wheel cli test bench lint
 	$(VENV_PYTHON) -m mypy.stubtest pagebuddy
 
 wheel: ## Build the release wheel into dist/.

@@ -157,7 +157,7 @@ def test_long_calls_let_others_run(machine: PageAllocator) -> None:
     thread = threading.Thread(target=count)
     thread.start()
     counted = 0
-    large = PageAllocator.simple("64G")
+    large = PageAllocator.simple("1023G")
     after_boot = counted
     large.snapshot()
     after_snapshot = counted
