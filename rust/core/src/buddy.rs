@@ -5,7 +5,7 @@
 use crate::free_area::{FreeArea, Side};
 use crate::page_array::PageArray;
 use crate::pageblock::Pageblocks;
-use crate::sync::{AcqRel, Bug, Relaxed, planted, yield_now};
+use crate::sync::{AcqRel, Bug, Relaxed, back_off, planted, yield_now};
 use crate::types::{MAX_ORDER, MigrateType};
 use crate::word::page_info::PageInfo;
 use crate::word::{NIL, PageIdx};
@@ -83,7 +83,7 @@ impl<'a> Buddy<'a> {
     /// many calls of [`Self::take_smallest`] would take: the first one and how many.
     #[inline(always)]
     pub fn take_run(&self, order: u32, mt: usize, max: u32) -> Option<(PageIdx, u32)> {
-        let mut patience = 0;
+        let (mut patience, mut failures) = (0, 0);
         let split = &self.area.lists.lists.split;
         'again: loop {
             let register = split.load(mt);
@@ -111,6 +111,8 @@ impl<'a> Buddy<'a> {
                 if split.cas(mt, register, register.take_run(k, order, n)).is_ok() {
                     return Some((register.element(k), n));
                 }
+                failures += 1;
+                back_off(failures);
                 continue 'again;
             }
             if self.may_fail(order, mt, &mut patience) {

@@ -18,7 +18,9 @@
 //! lock-free; a stopped thread delays nobody.
 
 use crate::page_array::{PageArray, PageDesc};
-use crate::sync::{AcqRel, Acquire, AtomicU32, AtomicU64, Bug, Relaxed, Release, SeqCst, forced_zombie, planted};
+use crate::sync::{
+    AcqRel, Acquire, AtomicU32, AtomicU64, Bug, Relaxed, Release, SeqCst, back_off, forced_zombie, planted,
+};
 use crate::types::{MAX_ORDER, NR_MIGRATETYPES};
 use crate::word::list_head::ListHead;
 use crate::word::page_word::{Kind, PageWord};
@@ -339,6 +341,7 @@ impl<'a> FreeLists<'a> {
         let owned = self.own_word(x, desc);
         let mut head = list.head();
         desc.set_prev_hint(AT_HEAD);
+        let mut failures = 0;
         let published = loop {
             let word = self.published(owned, order, mt, head.first());
             if !planted(Bug::LinkBeforeWord) {
@@ -346,7 +349,11 @@ impl<'a> FreeLists<'a> {
             }
             match list.cas_head(head, self.new_head(head, x)) {
                 Ok(()) => break word,
-                Err(seen) => head = seen,
+                Err(_) => {
+                    failures += 1;
+                    back_off(failures);
+                    head = list.head();
+                }
             }
         };
         if planted(Bug::LinkBeforeWord) {
@@ -484,6 +491,7 @@ impl<'a> FreeLists<'a> {
     #[inline(always)]
     pub fn pop(&self, order: u32, mt: usize) -> Option<PageIdx> {
         let list = self.list(order, mt);
+        let mut failures = 0;
         loop {
             let head = list.head();
             if head.is_empty() {
@@ -493,6 +501,8 @@ impl<'a> FreeLists<'a> {
             let desc = self.pages.page(top);
             let word = desc.load_word();
             if !word.is_free_in(order, mt) {
+                failures += 1;
+                back_off(failures);
                 self.help_top(list, head, word);
                 continue;
             }
@@ -504,6 +514,8 @@ impl<'a> FreeLists<'a> {
                 continue;
             }
             if !desc.cas_word(word, word.claim()) {
+                failures += 1;
+                back_off(failures);
                 continue;
             }
             if !forced_zombie() && list.cas_head(head, self.new_head(head, word.next())).is_ok() {

@@ -25,6 +25,24 @@ pub fn yield_now() {
     std::thread::yield_now();
 }
 
+/// Called after a CAS that another thread's change made fail: gives that thread a moment with the
+/// cache line, instead of taking the line away from it at once. It waits for nothing in particular
+/// and is bounded; `failures` is how often the operation has failed so far.
+#[cold]
+pub fn back_off(failures: u32) {
+    if cfg!(any(feature = "loom", feature = "schedules")) {
+        return;
+    }
+    for _ in 0..BACK_OFF_MIN << failures.min(BACK_OFF_DOUBLINGS) {
+        core::hint::spin_loop();
+    }
+}
+
+/// Pauses after the first failure: about as long as a few operations on the line take.
+const BACK_OFF_MIN: u32 = 64;
+/// How often that doubles at most; some ten microseconds then.
+const BACK_OFF_DOUBLINGS: u32 = 5;
+
 /// True if the planted bug `name` is switched on.
 ///
 /// Only builds for deterministic schedules can plant bugs; in every other build this is the
