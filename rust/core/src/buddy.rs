@@ -60,7 +60,7 @@ impl<'a> Buddy<'a> {
     /// ORDERING(P8): AcqRel, what all former users wrote happens before the next one's use.
     #[inline(always)]
     #[must_use]
-    pub fn replace_info(self, x: PageIdx, old: PageInfo, new: PageInfo) -> bool {
+    pub fn replace_info(&self, x: PageIdx, old: PageInfo, new: PageInfo) -> bool {
         // ORDERING(P8)
         self.pages().page(x).info.compare_exchange(old.raw(), new.raw(), AcqRel, Relaxed).is_ok()
     }
@@ -90,12 +90,18 @@ impl<'a> Buddy<'a> {
             let in_register = register.smallest_from(order);
             let lists = order..in_register.unwrap_or(self.area.rule.top + 1);
             if let Some(k) = lists.into_iter().find(|&k| !self.area.lists.lists.list(k, mt).is_empty()) {
-                self.area.in_flight.begin();
-                let taken = self.area.lists.pop(k, mt);
-                if let Some(p) = taken {
-                    self.area.install(mt, p, ((1 << k) - 1) & !((1 << order) - 1));
+                // A block that fits is taken whole: nothing of it comes back.
+                let splits = k != order;
+                if splits {
+                    self.area.in_flight.begin();
                 }
-                self.area.in_flight.end();
+                let taken = self.area.lists.pop(k, mt);
+                if splits {
+                    if let Some(p) = taken {
+                        self.area.install(mt, p, ((1 << k) - 1) & !((1 << order) - 1));
+                    }
+                    self.area.in_flight.end();
+                }
                 if let Some(p) = taken {
                     return Some((p, 1));
                 }
@@ -170,6 +176,7 @@ impl<'a> Buddy<'a> {
     /// Frees a block we own to list type `mt` (`__free_one_page`, counters apart).
     #[inline(always)]
     pub fn put(&self, p: PageIdx, order: u32, mt: usize, side: Side) {
+        // Not `announced`: a closure of this size would not be inlined.
         self.area.in_flight.begin();
         self.area.put(p, order, mt, side);
         self.area.in_flight.end();

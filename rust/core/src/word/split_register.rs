@@ -1,9 +1,10 @@
-//! The split register of one migratetype: the free remainders of the last split, in one word.
+//! The split register of one migratetype: the free remainders of the last split, or one large block
+//! that was freed while it was empty, in one word.
 //!
 //! | bits  | field | range          | who may write it                            |
 //! |-------|-------|----------------|---------------------------------------------|
-//! | 0-27  | base  | page index     | whoever splits (CAS)                        |
-//! | 28-38 | mask  | orders 0 to 10 | whoever splits, takes, merges, spills (CAS) |
+//! | 0-27  | base  | page index     | whoever splits or frees (CAS)               |
+//! | 28-38 | mask  | orders 0 to 10 | the same, and who takes, merges, spills     |
 //!
 //! Bit i of the mask means: block `((base >> i) ^ 1) << i` of order i is free and is the *front*
 //! element of list (i, mt). The page words of such blocks stay USED. An empty register is zero.
@@ -52,7 +53,7 @@ impl SplitRegister {
         Self::new(page ^ (1 << order), 1 << order)
     }
 
-    /// The block that was kept by the split.
+    /// The block that was kept by the split; of a single element the buddy.
     pub const fn base(self) -> PageIdx {
         (self.0 & BASE_MASK) as PageIdx
     }
@@ -105,18 +106,10 @@ impl SplitRegister {
         if order + run > limit { limit - order } else { run }
     }
 
-    /// The register after its element of order `from` was taken and split down to order `to`:
-    /// the element's lowest part of order `to` is the new base and leaves the register.
-    ///
-    /// Elements below `to` must have been spilled before.
-    #[must_use]
-    pub const fn take(self, from: u32, to: u32) -> Self {
-        self.take_run(from, to, 1)
-    }
-
     /// The register after `n` blocks of order `to` in a row were taken from its element of order
-    /// `from`, lowest first: what so many smallest fits leave. `n` is at most what the element
-    /// holds.
+    /// `from`, lowest first: what so many smallest fits leave. The last one is the new base and
+    /// leaves the register. `n` is at most what the element holds; elements below `to` must have
+    /// been spilled before.
     #[must_use]
     pub const fn take_run(self, from: u32, to: u32, n: u32) -> Self {
         if from == to {
@@ -180,7 +173,7 @@ mod tests {
                 let mut expected: Vec<_> = elements(f).into_iter().filter(|e| e.1 != from).collect();
                 expected.extend(remainders(block, from, to));
                 expected.sort_by_key(|e| e.1);
-                assert_eq!(elements(f.take(from, to)), expected);
+                assert_eq!(elements(f.take_run(from, to, 1)), expected);
             }
         }
     }
@@ -196,7 +189,7 @@ mod tests {
                 for n in 1..=1u32 << (from - to) {
                     let k = one_by_one.smallest_from(to).expect("the element holds more");
                     assert_eq!(one_by_one.element(k), f.element(from) + ((n - 1) << to));
-                    one_by_one = one_by_one.take(k, to);
+                    one_by_one = one_by_one.take_run(k, to, 1);
                     assert_eq!(elements(f.take_run(from, to, n)), elements(one_by_one), "{f:?} {from} {to} {n}");
                 }
             }
