@@ -11,6 +11,7 @@ use pagebuddy_core::gfp::AllocFlags;
 use pagebuddy_core::page_alloc::AllocRequest;
 use pagebuddy_core::pcp::Pcp;
 use pagebuddy_core::pressure::NoHooks;
+use pagebuddy_core::run::for_each_run;
 use pagebuddy_core::types::MigrateType;
 use pagebuddy_core::word::PageIdx;
 use pagebuddy_core::zone::Zone;
@@ -76,10 +77,10 @@ impl Hand for ZoneHand<'_> {
     #[inline(never)]
     fn free_bulk(&self, pfns: &[u64]) {
         let buddy = self.zone.buddy_of(self.thread);
-        for &pfn in pfns {
-            let x = self.zone.idx(pfn);
-            buddy.put(x, 0, buddy.blocks().get(x).index(), Side::Likely);
-        }
+        let pages = pfns.iter().map(|&pfn| self.zone.idx(pfn));
+        for_each_run(pages, buddy.run_window(), |run| {
+            buddy.put_run(run, buddy.blocks().get(run.first()).index(), Side::Likely);
+        });
     }
 }
 

@@ -48,6 +48,32 @@ impl CpuZone {
             diff.store(sum as i32, Relaxed); // ORDERING(R8)
         }
     }
+
+    /// What `n` calls of [`Self::modify_own`] that add 2^order each leave, with one change of the
+    /// global part at most.
+    #[inline(always)]
+    pub(crate) fn add_own_each(&self, global: &AtomicI64, diff: &AtomicI32, order: u32, n: u32) {
+        let threshold = i64::from(self.stat_threshold.load(Relaxed)); // ORDERING(R8)
+        let (mut sum, mut folded) = (i64::from(diff.load(Relaxed)), 0); // ORDERING(R8)
+        let mut left = i64::from(n);
+        while left > 0 {
+            // So many make the sum exceed the threshold. Beyond it, where a higher threshold may
+            // have left it, the next one folds or comes back, so that one is looked at alone.
+            let is_within = sum.abs() <= threshold;
+            let to_fold = if is_within { ((threshold - sum) >> order) + 1 } else { 1 };
+            let step = left.min(to_fold);
+            sum += step << order;
+            left -= step;
+            if sum.abs() > threshold {
+                folded += sum;
+                sum = 0;
+            }
+        }
+        if folded != 0 {
+            global.fetch_add(folded, Relaxed); // ORDERING(R7)
+        }
+        diff.store(sum as i32, Relaxed); // ORDERING(R8)
+    }
 }
 
 impl Zone<'_> {
@@ -66,6 +92,21 @@ impl Zone<'_> {
     #[inline(always)]
     pub fn mod_free_pages(self, cpu: &Cpu<'_>, delta: i64) {
         self.modify(cpu, &self.shared.nr_free_pages, |cz| &cz.diff_free, delta);
+    }
+
+    /// Adds `n` times 2^order to `NR_FREE_PAGES`, as frees of so many blocks do, and to
+    /// `NR_FREE_CMA_PAGES` if they are blocks of CMA.
+    #[inline(always)]
+    pub fn count_free_each(self, cpu: &Cpu<'_>, order: u32, n: u32, is_cma: bool) {
+        let cz = self.cpu_zone(cpu);
+        let counters = [(&self.shared.nr_free_pages, &cz.diff_free), (&self.shared.nr_free_cma, &cz.diff_cma)];
+        for (global, diff) in counters.into_iter().take(1 + usize::from(is_cma)) {
+            if cpu.is_leased() {
+                cz.add_own_each(global, diff, order, n);
+            } else {
+                global.fetch_add(i64::from(n) << order, Relaxed); // ORDERING(R7)
+            }
+        }
     }
 
     /// Changes `NR_FREE_CMA_PAGES`.

@@ -8,6 +8,7 @@ use crate::cpu::Cpu;
 use crate::error::{BadPage, BadPageReason};
 use crate::free_area::Side;
 use crate::page_state::PageState;
+use crate::run::for_each_run;
 use crate::trace::Event;
 use crate::types::{MigrateType, Pfn};
 use crate::word::PageIdx;
@@ -314,7 +315,9 @@ impl PageAllocator {
             zone.trace.emit(cpu.id(), || Event::FreeBatched { pfn: zone.pfn(*x) });
             match zone.pcp(&cpu) {
                 Some(pcp) => pcp.commit_run(&cpu, *mt, run.iter().map(|page| page.x)),
-                None => run.iter().for_each(|page| zone.free_one_page(&cpu, page.x, 0, *mt, Side::Likely)),
+                None => for_each_run(run.iter().map(|page| page.x), zone.view().run_window(), |run| {
+                    zone.free_run(&cpu, run, *mt, Side::Likely);
+                }),
             }
         }
         Ok(())

@@ -61,6 +61,7 @@ pub mod pressure;
 pub mod reclaim;
 #[cfg(not(feature = "loom"))]
 pub mod rmqueue;
+pub mod run;
 #[cfg(not(feature = "loom"))]
 mod sanity;
 pub mod segment;

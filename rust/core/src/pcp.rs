@@ -5,6 +5,7 @@ use crate::free_area::Side;
 use crate::gfp::AllocFlags;
 use crate::pcp_list::PcpDeque;
 use crate::pcp_sizing::{self, PAGE_ALLOC_COSTLY_ORDER, PcpOrders};
+use crate::run::Run;
 use crate::segment::CpuZone;
 use crate::state::ZONE_FLAG_RECLAIM_ACTIVE;
 use crate::sync::{AtomicU32, Relaxed};
@@ -13,6 +14,9 @@ use crate::types::{MIGRATE_PCPTYPES, MigrateType};
 use crate::word::PageIdx;
 use crate::word::page_info::Remembered;
 use crate::zone::Zone;
+
+/// A drain has at most one aligned block of this order in its hands, in case it is killed.
+const DRAIN_WINDOW: u32 = 6;
 
 /// One cpu's lists of one zone. Exists only while the cpu's lease is held.
 #[derive(Clone, Copy)]
@@ -78,6 +82,15 @@ impl<'a> Zone<'a> {
             }
         }
         self.buddy(cpu).put(x, order, mt.index(), side);
+    }
+
+    /// Frees the blocks of a run, as so many calls of [`Self::free_one_page`] would.
+    #[inline]
+    pub fn free_run(self, cpu: &Cpu<'_>, run: &Run, mt: MigrateType, side: Side) {
+        if mt != MigrateType::Isolate {
+            self.count_free_each(cpu, run.order(), run.nr_blocks(), mt == MigrateType::Cma);
+        }
+        self.buddy(cpu).put_run(run, mt.index(), side);
     }
 }
 
@@ -239,6 +252,9 @@ impl<'a> Pcp<'a> {
         let zone = self.zone;
         let nr_lists = self.nr_lists();
         let reread_types = zone.view().area.rule.has_isolated();
+        let window = zone.view().run_window().min(DRAIN_WINDOW);
+        // Events tell of one page after the other.
+        let longest = if zone.trace.is_on() { 1 } else { i64::from(u32::MAX) };
         let mut left = i64::from(n.min(self.count()));
         let (mut index, mut quota) = (0, 0i64);
         while left > 0 {
@@ -262,23 +278,21 @@ impl<'a> Pcp<'a> {
             }
             let order = self.list_order(index);
             let list = self.deque(index);
-            while let Some((x, remembered)) = list.pop_back() {
-                set(&self.state.count, self.count().saturating_sub(1 << order));
+            while left > 0 && quota > 0 {
+                let wanted = quota.min((left + (1 << order) - 1) >> order);
+                let most = wanted.min(longest) as u32;
+                let Some((run, remembered)) = list.pop_back_run(order, most, window) else { break };
+                set(&self.state.count, self.count().saturating_sub(run.nr_blocks() << order));
+                let x = run.first();
                 let mt = if reread_types {
                     zone.blocks().get(x)
                 } else {
                     remembered_type(index % MIGRATE_PCPTYPES, remembered)
                 };
-                zone.free_one_page(cpu, x, order, mt, Side::Likely);
+                zone.free_run(cpu, &run, mt, Side::Likely);
                 zone.trace.emit(cpu.id(), || Event::PcpuDrain { pfn: zone.pfn(x), order, migratetype: mt as u8 });
-                left -= 1 << order;
-                if left <= 0 {
-                    break;
-                }
-                quota -= 1;
-                if quota == 0 || list.is_empty() {
-                    break;
-                }
+                left -= i64::from(run.nr_blocks()) << order;
+                quota -= i64::from(run.nr_blocks());
             }
         }
     }

@@ -5,6 +5,7 @@
 //! lease reads or writes a list, so plain (relaxed) accesses do.
 
 use crate::page_array::PageArray;
+use crate::run::Run;
 use crate::segment::PcpList;
 use crate::sync::{AtomicU32, Relaxed};
 use crate::word::page_info::{InfoKind, PageInfo, Remembered};
@@ -152,6 +153,39 @@ impl<'a> PcpDeque<'a> {
         self.unlink(&self.list.tail, &self.list.head)
     }
 
+    /// Takes blocks from the back as long as they make up a run of one remembered type; at most
+    /// `most`, which is not 0. Their info words become NONE.
+    #[inline(always)]
+    pub fn pop_back_run(self, order: u32, most: u32, window: u32) -> Option<(Run, Remembered)> {
+        let last = end(&self.list.tail);
+        if last == NIL {
+            return None;
+        }
+        let info = self.info(last);
+        self.set_info(last, PageInfo::NONE);
+        let remembered = info.remembered();
+        let mut run = Run::new(last, order);
+        let (mut taken, mut x) = (last, info.link() ^ NIL);
+        for _ in 1..most {
+            if x == NIL {
+                break;
+            }
+            let info = self.info(x);
+            if info.remembered() != remembered || !run.push(x, window) {
+                break;
+            }
+            self.set_info(x, PageInfo::NONE);
+            (taken, x) = (x, info.link() ^ taken);
+        }
+        if x == NIL {
+            set_end(&self.list.head, NIL);
+        } else {
+            self.relink(x, taken, NIL);
+        }
+        set_end(&self.list.tail, x);
+        Some((run, remembered))
+    }
+
     #[inline(always)]
     fn unlink(self, near: &AtomicU32, far: &AtomicU32) -> Option<(PageIdx, Remembered)> {
         let x = end(near);
@@ -235,7 +269,25 @@ mod tests {
                     deque.push_front_many(pages.iter().copied(), Remembered::Cma);
                     pages.into_iter().for_each(|x| model.push_front(x));
                 }
-                2..=3 => {
+                2 => {
+                    let most = (random >> 50) as u32 % 5 + 1;
+                    let Some((run, remembered)) = deque.pop_back_run(0, most, 3) else {
+                        assert!(model.is_empty());
+                        continue;
+                    };
+                    assert_eq!(remembered, Remembered::Cma);
+                    let mut expected = Run::new(model.pop_back().expect("a page"), 0);
+                    spare.push(expected.first());
+                    while expected.nr_blocks() < most
+                        && let Some(&x) = model.back()
+                        && expected.push(x, 3)
+                    {
+                        spare.extend(model.pop_back());
+                    }
+                    assert_eq!(run, expected);
+                    assert!(spare.iter().all(|x| deque.info(*x) == PageInfo::NONE));
+                }
+                3 => {
                     if let Some(x) = spare.pop() {
                         let info = deque.front_info(Remembered::Cma);
                         deque.set_info(x, info);

@@ -7,6 +7,7 @@ mod frag;
 mod hotplug;
 mod inspect;
 mod pressure;
+mod runs;
 mod trace;
 mod vmstat;
 

@@ -14,7 +14,8 @@ use std::collections::BTreeSet;
 const TOP: usize = 10;
 
 /// Most pages that one operation has in its hands: a block of the largest order that it splits or
-/// merges, and the elements of a split register that it spills.
+/// merges, and the elements of a split register that it spills. The pages that a drain took off its
+/// list and did not free yet lie in the block that it merges.
 const MOST_IN_FLIGHT: u64 = (1 << TOP) + ((1 << TOP) - 1);
 
 /// Somebody who was killed.
