@@ -83,35 +83,47 @@ impl<'a> Buddy<'a> {
     /// many calls of [`Self::take_smallest`] would take: the first one and how many.
     #[inline(always)]
     pub fn take_run(&self, order: u32, mt: usize, max: u32) -> Option<(PageIdx, u32)> {
-        let (mut patience, mut failures) = (0, 0);
+        // First the commonest cases, in one piece: a block that fits in its list, which is taken
+        // whole, or something in the register with nothing smaller before it.
         let split = &self.area.lists.lists.split;
-        'again: loop {
-            let register = split.load(mt);
-            let in_register = register.smallest_from(order);
-            let lists = order..in_register.unwrap_or(self.area.rule.top + 1);
-            if let Some(k) = lists.into_iter().find(|&k| !self.area.lists.lists.list(k, mt).is_empty()) {
-                // A block that fits is taken whole: nothing of it comes back.
-                let splits = k != order;
-                if splits {
-                    self.area.in_flight.begin();
-                }
-                let taken = self.area.lists.pop(k, mt);
-                if splits {
-                    if let Some(p) = taken {
-                        self.area.install(mt, p, ((1 << k) - 1) & !((1 << order) - 1));
-                    }
-                    self.area.in_flight.end();
-                }
-                if let Some(p) = taken {
+        let register = split.load(mt);
+        let in_register = register.smallest_from(order);
+        match (self.smallest_list(order, in_register, mt), in_register) {
+            (Some(k), _) if k == order => {
+                if let Some(p) = self.area.lists.pop(order, mt) {
                     return Some((p, 1));
                 }
-                continue 'again; // somebody took it first
+            }
+            (None, Some(k)) if !register.has_below(order) || k == order => {
+                let n = max.min(1 << (k - order));
+                if split.cas(mt, register, register.take_run(k, order, n)).is_ok() {
+                    return Some((register.element(k), n));
+                }
+            }
+            _ => {}
+        }
+        self.take_any_run(order, mt, max)
+    }
+
+    /// [`Self::take_run`] in all cases, and as often as it takes.
+    #[inline(never)]
+    fn take_any_run(&self, order: u32, mt: usize, max: u32) -> Option<(PageIdx, u32)> {
+        let (mut patience, mut failures) = (0, 0);
+        let split = &self.area.lists.lists.split;
+        loop {
+            let register = split.load(mt);
+            let in_register = register.smallest_from(order);
+            if let Some(k) = self.smallest_list(order, in_register, mt) {
+                if let Some(p) = self.split_first(k, mt, order) {
+                    return Some((p, 1));
+                }
+                continue; // somebody took it first
             }
             if let Some(k) = in_register {
-                let below = register.mask() & ((1 << order) - 1);
-                if k != order && below != 0 {
+                if k != order && register.has_below(order) {
+                    let below = (1 << order) - 1;
                     self.announced(|| self.area.spill(mt, register, below));
-                    continue 'again;
+                    continue;
                 }
                 let n = max.min(1 << (k - order));
                 if split.cas(mt, register, register.take_run(k, order, n)).is_ok() {
@@ -119,12 +131,34 @@ impl<'a> Buddy<'a> {
                 }
                 failures += 1;
                 back_off(failures);
-                continue 'again;
+                continue;
             }
             if self.may_fail(order, mt, &mut patience) {
                 return None;
             }
         }
+    }
+
+    /// The smallest order from `order` on of which a block is in a list of `mt`, if it is smaller
+    /// than the one in the register.
+    #[inline(always)]
+    fn smallest_list(&self, order: u32, in_register: Option<u32>, mt: usize) -> Option<u32> {
+        let end = in_register.unwrap_or(self.area.rule.top + 1);
+        let lists = self.area.lists.lists.lists(mt).get(order as usize..end as usize)?;
+        lists.iter().position(|list| !list.is_empty()).map(|n| order + n as u32)
+    }
+
+    /// Takes a block of `order` out of the first block of list (k, mt).
+    fn split_first(&self, k: u32, mt: usize, order: u32) -> Option<PageIdx> {
+        if k == order {
+            // A block that fits is taken whole: nothing of it comes back.
+            return self.area.lists.pop(k, mt);
+        }
+        self.announced(|| {
+            let p = self.area.lists.pop(k, mt)?;
+            self.area.install(mt, p, ((1 << k) - 1) & !((1 << order) - 1));
+            Some(p)
+        })
     }
 
     /// Takes a block of `order` out of the front block of list (k, from); what is left of it goes to

@@ -5,6 +5,7 @@
 
 use crate::free_list::FreeLists;
 use crate::in_flight::InFlight;
+use crate::page_array::PageDesc;
 use crate::pageblock::Pageblocks;
 use crate::sync::{AtomicU32, Bug, Relaxed, fence_for_model, planted};
 use crate::types::{MAX_ORDER, MIGRATE_PCPTYPES, MigrateType, NR_MIGRATETYPES};
@@ -275,8 +276,47 @@ impl FreeArea<'_> {
     /// blocks free. Both claim the lower block first: the loser walks away, the winner goes on
     /// merging from there.
     #[inline(always)]
-    pub fn put(&self, mut p: PageIdx, mut order: u32, mut mt: usize, side: Side) {
-        let mut near = self.registers_near(p);
+    pub fn put(&self, p: PageIdx, order: u32, mt: usize, side: Side) {
+        let near = self.registers_near(p);
+        if near.0 != 0 || !self.put_alone(p, order, mt, side) {
+            self.put_and_merge(p, order, mt, side, near);
+        }
+    }
+
+    /// [`Self::put`] in one piece for the commonest case: the block has nobody to merge with, no
+    /// register has an element near it, and it goes to the front, before nothing that is in the
+    /// register. False if this is not it; then nothing was done.
+    #[inline(always)]
+    fn put_alone(&self, p: PageIdx, order: u32, mt: usize, side: Side) -> bool {
+        let (pages, size, register) = (self.lists.pages, 1 << order, self.register(mt));
+        if side != Side::Likely || order >= self.rule.top || self.rule.has_isolated() {
+            return false;
+        }
+        let Some(buddy) = pages.get(p ^ size).filter(|buddy| buddy.is_in_use()) else { return false };
+        let missed = if self.is_large(order) {
+            if !register.is_empty() || self.cas_register(mt, register, SplitRegister::only(p, order)).is_err() {
+                return false;
+            }
+            fence_for_model();
+            !buddy.is_in_use()
+                || (!planted(Bug::NoSecondLookAtRegisters) && self.register_of(p ^ size, order).is_some())
+        } else {
+            let parents_buddy = pages.get((p & !size) ^ (2 * size));
+            if register.has(order) || !parents_buddy.is_some_and(PageDesc::is_in_use) {
+                return false;
+            }
+            self.lists.push_front(p, order, mt);
+            !buddy.is_in_use()
+        };
+        if missed && !planted(Bug::NoRecheck) {
+            self.merge_missed_pair(p, order, mt);
+        }
+        true
+    }
+
+    /// [`Self::put`] with all there may be to look at. `near` are the registers near `p`.
+    #[inline(never)]
+    fn put_and_merge(&self, mut p: PageIdx, mut order: u32, mut mt: usize, side: Side, mut near: Registers) {
         loop {
             loop {
                 let limit = self.rule.limit(p, order, mt);
@@ -292,7 +332,7 @@ impl FreeArea<'_> {
             } else {
                 self.push_front(p, order, mt);
             }
-            if planted(Bug::NoRecheck) {
+            if order >= self.rule.top || planted(Bug::NoRecheck) {
                 return;
             }
             if self.is_large(order) && !planted(Bug::NoSecondLookAtRegisters) {
@@ -323,11 +363,7 @@ impl FreeArea<'_> {
     /// every use looks again.)
     #[inline(always)]
     fn registers_near(&self, p: PageIdx) -> Registers {
-        let block = self.rule.top;
-        self.used_registers().filter(|mt| {
-            let register = self.register(mt);
-            !register.is_empty() && register.base() >> block == p >> block
-        })
+        self.used_registers().filter(|mt| self.register(mt).is_near(p))
     }
 
     /// [`Self::is_free`] for a buddy of a block we own.

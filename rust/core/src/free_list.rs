@@ -185,6 +185,12 @@ impl ZoneLists {
         self.lists.iter().flatten().for_each(List::init);
     }
 
+    /// The lists of one migratetype, by order.
+    #[inline(always)]
+    pub fn lists(&self, mt: usize) -> &[List; MAX_ORDER] {
+        &self.lists[mt]
+    }
+
     /// The list of one order and migratetype.
     #[inline(always)]
     pub fn list(&self, order: u32, mt: usize) -> &List {

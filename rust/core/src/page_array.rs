@@ -1,8 +1,9 @@
 //! The page array of one zone: index to page descriptor.
 
-use crate::sync::{AtomicU32, AtomicU64};
+use crate::sync::{AtomicU32, AtomicU64, SeqCst};
 use crate::types::MAX_ORDER;
 use crate::word::PageIdx;
+use crate::word::page_word::PageWord;
 
 /// One page descriptor: 16 bytes for every page the zone spans.
 ///
@@ -25,6 +26,14 @@ impl PageDesc {
     /// A page that is on no list and was not handed out.
     pub fn new() -> Self {
         PageDesc { word: AtomicU64::new(0), prev: AtomicU32::new(0), info: AtomicU32::new(0) }
+    }
+
+    /// Is the page not the first one of a block that is free or about to be?
+    ///
+    /// ORDERING(S1): SeqCst, pairs with the promote.
+    #[inline(always)]
+    pub fn is_in_use(&self) -> bool {
+        PageWord::from_raw(self.word.load(SeqCst)).is_frozen() // ORDERING(S1)
     }
 }
 

@@ -73,6 +73,11 @@ impl SplitRegister {
         self.mask() >> order & 1 == 1
     }
 
+    /// Is there an element of a smaller order?
+    pub const fn has_below(self, order: u32) -> bool {
+        self.mask() & ((1 << order) - 1) != 0
+    }
+
     /// The element of this order (meaningful only if [`Self::has`]).
     pub const fn element(self, order: u32) -> PageIdx {
         ((self.base() >> order) ^ 1) << order
@@ -86,6 +91,13 @@ impl SplitRegister {
     /// Is the buddy of block (page, order) an element?
     pub const fn has_buddy_of(self, page: PageIdx, order: u32) -> bool {
         self.has(order) && self.base() >> order == page >> order
+    }
+
+    /// Can an element merge with a block at `page`, as far as one can tell from where the two are:
+    /// in the same block of the largest order there may be?
+    pub const fn is_near(self, page: PageIdx) -> bool {
+        const BLOCK_MASK: u64 = BASE_MASK >> (MAX_ORDER - 1) << (MAX_ORDER - 1);
+        (self.0 ^ page as u64) & BLOCK_MASK == 0 && !self.is_empty()
     }
 
     /// Smallest order >= `order` that has an element.
@@ -202,6 +214,15 @@ mod tests {
             for page in [0, 1 << order, 7 << 10, (1 << 28) - 2048] {
                 assert_eq!(elements(SplitRegister::only(page, order)), [(page, order)]);
             }
+        }
+    }
+
+    #[test]
+    fn near_is_the_same_largest_block() {
+        let f = SplitRegister::new(5 << 10 | 77, 1);
+        for (page, is_near) in [(5 << 10, true), ((6 << 10) - 1, true), (6 << 10, false), ((5 << 10) - 1, false)] {
+            assert_eq!(f.is_near(page), is_near, "{page}");
+            assert!(!f.without(1).is_near(page) && !SplitRegister::EMPTY.is_near(page));
         }
     }
 
