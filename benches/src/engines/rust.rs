@@ -5,7 +5,7 @@ use crate::ffi::NO_PAGE;
 use crate::twins::Machine;
 use pagebuddy_core::allocator::{CpuChoice, PageAllocator};
 use pagebuddy_core::bulk::BulkRequest;
-use pagebuddy_core::cpu::Cpu;
+use pagebuddy_core::cpu::{Cpu, Lease};
 use pagebuddy_core::free_area::Side;
 use pagebuddy_core::gfp::AllocFlags;
 use pagebuddy_core::page_alloc::AllocRequest;
@@ -16,12 +16,12 @@ use pagebuddy_core::types::MigrateType;
 use pagebuddy_core::word::PageIdx;
 use pagebuddy_core::zone::Zone;
 
-/// Who holds the leases that benchmarks take themselves.
-const HOLDER: u64 = 1;
-
 fn migratetype(mt: u32) -> MigrateType {
     MigrateType::from_index(mt as usize).unwrap_or(MigrateType::Unmovable)
 }
+
+/// Who holds the leases that benchmarks take themselves.
+const HOLDER: u64 = 1;
 
 /// [`Level::Zone`].
 pub struct ZoneLevel<'m>(pub &'m Machine);
@@ -157,6 +157,41 @@ impl Engine for PcpLevel<'_> {
 }
 
 impl PcpHand<'_> {
+    /// The short path, as in whole calls.
+    #[inline(always)]
+    fn take_ready(&self, order: u32, mt: u32) -> Option<PageIdx> {
+        let desk = self.zone.desk(self.cpu);
+        let _lease = Lease::take(desk.slot, HOLDER)?;
+        if self.zone.pcp_allowed_order(order) { self.zone.take_ready(desk, order, mt as usize) } else { None }
+    }
+
+    #[inline(always)]
+    fn put_ready(&self, x: PageIdx, order: u32) -> bool {
+        let desk = self.zone.desk(self.cpu);
+        let mt = self.zone.blocks().get(x).index();
+        let Some(_lease) = Lease::take(desk.slot, HOLDER) else { return false };
+        self.zone.pcp_allowed_order(order)
+            && self.zone.put_ready(desk, x, order, mt, |info| {
+                desk.buddy.set_info(x, info);
+                true
+            })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_slowly(&self, order: u32, mt: u32) -> u64 {
+        match self.take(&self.enter(), order, migratetype(mt)) {
+            Some(x) => self.zone.pfn(x),
+            None => NO_PAGE,
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn commit_slowly(&self, x: PageIdx, order: u32) {
+        self.commit(&self.enter(), x, order);
+    }
+
     #[inline(always)]
     fn enter(&self) -> Cpu<'_> {
         Cpu::enter(&self.zone.0.cpus, self.cpu, HOLDER)
@@ -201,15 +236,18 @@ impl PcpHand<'_> {
 impl Hand for PcpHand<'_> {
     #[inline(never)]
     fn alloc(&self, order: u32, mt: u32) -> u64 {
-        match self.take(&self.enter(), order, migratetype(mt)) {
+        match self.take_ready(order, mt) {
             Some(x) => self.zone.pfn(x),
-            None => NO_PAGE,
+            None => self.take_slowly(order, mt),
         }
     }
 
     #[inline(never)]
     fn free(&self, pfn: u64, order: u32) {
-        self.commit(&self.enter(), self.zone.idx(pfn), order);
+        let x = self.zone.idx(pfn);
+        if !self.put_ready(x, order) {
+            self.commit_slowly(x, order);
+        }
     }
 
     #[inline(never)]

@@ -32,6 +32,19 @@ struct Span {
     zone: usize,
 }
 
+/// Combinations of a request's zone bits.
+const NR_SELECTORS: usize = Gfp::ZONEMASK.0 as usize + 1;
+
+/// As a zone's number: there is none.
+const NO_ZONE: u16 = u16::MAX;
+
+/// The first zone that a request tries, and its highest zone index.
+#[derive(Clone, Copy, Debug)]
+struct FirstZone {
+    number: u16,
+    highest: u16,
+}
+
 /// The page allocator of one machine.
 ///
 /// All methods take `&self` and may be called from any number of threads. Nothing blocks.
@@ -41,6 +54,8 @@ pub struct PageAllocator {
     config: Config,
     nodes: Vec<NodeParts>,
     node_position: [u8; 64],
+    /// By node, whether no other node may serve the request, and the zone bits.
+    first_zones: Vec<[[FirstZone; NR_SELECTORS]; 2]>,
     gfp_zones: GfpZoneTable,
     zones: Vec<ZoneParts>,
     spans: Vec<Span>,
@@ -83,6 +98,7 @@ impl PageAllocator {
             config,
             nodes,
             node_position,
+            first_zones: Vec::new(),
             gfp_zones: GfpZoneTable::new(&config),
             zones,
             spans: Vec::new(),
@@ -93,6 +109,7 @@ impl PageAllocator {
             tells_fallbacks,
         };
         allocator.spans = allocator.find_spans();
+        allocator.first_zones = allocator.find_first_zones();
         let nr_zones = allocator.zones.len();
         // ORDERING(R1)
         if allocator.segment.block_zones.iter().any(|b| {
@@ -222,6 +239,29 @@ impl PageAllocator {
         Walk { list: list.map_or(&[], |list| list.up_to(highest)), highest, nodemask }
     }
 
+    /// Number of the first zone that a request for any node tries, and its highest zone index.
+    #[inline(always)]
+    pub(crate) fn first_zone(&self, nid: u32, gfp: Gfp) -> Option<(usize, usize)> {
+        let this_node = self.config.numa && gfp.contains(Gfp::THISNODE);
+        let selector = (gfp.0 & Gfp::ZONEMASK.0) as usize % NR_SELECTORS;
+        let first = self.first_zones.get(nid as usize)?[usize::from(this_node)][selector];
+        (first.number != NO_ZONE).then_some((usize::from(first.number), usize::from(first.highest)))
+    }
+
+    fn find_first_zones(&self) -> Vec<[[FirstZone; NR_SELECTORS]; 2]> {
+        let of_request = |nid: usize, flags: Gfp| {
+            let highest = self.highest_zone(flags);
+            let first = self.node(nid as u32).and_then(|_| self.walk(nid as u32, flags, None).list.first());
+            let number = first.and_then(|entry| u16::try_from(entry.zone).ok());
+            FirstZone { number: number.unwrap_or(NO_ZONE), highest: highest as u16 }
+        };
+        let of_node = |nid| {
+            [Gfp(0), Gfp::THISNODE]
+                .map(|flags| core::array::from_fn(|bits| of_request(nid, Gfp(flags.0 | bits as u32))))
+        };
+        (0..self.node_position.len()).map(of_node).collect()
+    }
+
     /// Migratetype of a request (`gfp_migratetype`); both mobility bits count as none.
     #[inline(always)]
     pub(crate) fn migratetype_of(&self, gfp: Gfp) -> MigrateType {
@@ -268,6 +308,15 @@ impl PageAllocator {
         };
         let zone = self.zone(number);
         // The block is in the page array, which is cut at blocks.
+        (pfn >= zone.base_pfn && pfn - zone.base_pfn < u64::from(zone.pages().len())).then_some(zone)
+    }
+
+    /// The zone of a page, if all of the largest block around it is that zone's.
+    #[inline(always)]
+    pub(crate) fn zone_of_whole(&self, pfn: Pfn) -> Option<Zone<'_>> {
+        let number = self.segment.block_zones.get((pfn >> self.block_shift) as usize)?.load(Relaxed); // ORDERING(R1)
+        // Neither 0 nor MIXED is the number of a zone.
+        let zone = Zone(self.zones.get(usize::from(number).wrapping_sub(1))?);
         (pfn >= zone.base_pfn && pfn - zone.base_pfn < u64::from(zone.pages().len())).then_some(zone)
     }
 

@@ -191,9 +191,9 @@ impl PageAllocator {
 
     /// Gives up one reference of a block of 2^order pages and frees it if that was the last one
     /// (`__free_pages`). A wrong free changes nothing.
-    #[inline]
+    #[inline(always)]
     pub fn free_pages(&self, cpu: CpuChoice, pfn: Pfn, order: u32) -> Result<(), BadPage> {
-        if self.free_ready(cpu, pfn, order) { Ok(()) } else { self.free_pages_ordinary(cpu, pfn, order) }
+        if self.free_ready(self.cpu_hint(cpu), pfn, order) { Ok(()) } else { self.free_pages_ordinary(cpu, pfn, order) }
     }
 
     #[inline(never)]

@@ -260,7 +260,7 @@ impl ZoneLoader<'_> {
         put32(&cpu_zone.free_factor, pcp.free_factor.min(31));
         for (index, list) in pcp.lists.iter().enumerate() {
             let order = if index >= 12 { zone.config.pageblock_order } else { (index / MIGRATE_PCPTYPES) as u32 };
-            let deque = PcpDeque::new(&cpu_zone.lists[index], zone.pages());
+            let deque = PcpDeque::of(zone.desk(pcp.cpu), index);
             for &pfn in list {
                 let remembered = pcp.remembered.iter().find(|(p, _)| *p == pfn).map(|(_, mt)| *mt);
                 let remembered = match remembered {

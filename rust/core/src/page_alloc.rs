@@ -132,10 +132,11 @@ impl<'a> Zone<'a> {
 
 impl PageAllocator {
     /// Allocates 2^order pages (`__alloc_pages`): the first pfn.
+    #[inline(always)]
     pub fn alloc_pages(&self, cpu: CpuChoice, request: AllocRequest, hooks: &dyn Hooks) -> Result<Pfn, AllocError> {
         let AllocRequest { gfp, order, nid, nodemask } = request;
         if nodemask.is_none()
-            && let Some(pfn) = self.alloc_ready(cpu, gfp, order, nid)
+            && let Some(pfn) = self.alloc_ready(self.cpu_hint(cpu), gfp, order, nid)
         {
             return Ok(pfn);
         }

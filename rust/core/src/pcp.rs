@@ -6,7 +6,7 @@ use crate::gfp::AllocFlags;
 use crate::pcp_list::PcpDeque;
 use crate::pcp_sizing::{self, PAGE_ALLOC_COSTLY_ORDER, PcpOrders};
 use crate::run::Run;
-use crate::segment::CpuZone;
+use crate::segment::{CpuZone, Desk};
 use crate::state::ZONE_FLAG_RECLAIM_ACTIVE;
 use crate::sync::{AtomicU32, Relaxed};
 use crate::trace::Event;
@@ -22,6 +22,7 @@ const DRAIN_WINDOW: u32 = 6;
 #[derive(Clone, Copy)]
 pub struct Pcp<'a> {
     zone: Zone<'a>,
+    desk: &'a Desk<'a>,
     state: &'a CpuZone,
 }
 
@@ -68,7 +69,8 @@ impl<'a> Zone<'a> {
     /// The lists of a leased cpu.
     #[inline(always)]
     pub fn pcp(self, cpu: &Cpu<'_>) -> Option<Pcp<'a>> {
-        cpu.is_leased().then(|| Pcp { zone: self, state: self.cpu_zone(cpu) })
+        let desk = self.desk(cpu.id());
+        cpu.is_leased().then_some(Pcp { zone: self, desk, state: desk.state })
     }
 
     /// Frees a block to the buddy lists with its counters (`__free_one_page` as drains and direct
@@ -107,7 +109,7 @@ impl<'a> Pcp<'a> {
 
     #[inline(always)]
     fn deque(self, index: usize) -> PcpDeque<'a> {
-        PcpDeque::new(&self.state.lists[index], self.zone.pages())
+        PcpDeque::of(self.desk, index)
     }
 
     /// Pages on all lists.
@@ -128,7 +130,7 @@ impl<'a> Pcp<'a> {
         if list.is_empty() {
             self.refill(cpu, list, order, mt, flags);
         }
-        let (x, _) = list.pop_front()?;
+        let x = list.pop_front()?;
         set(&self.state.count, self.count() - (1 << order));
         Some(x)
     }
@@ -317,10 +319,10 @@ impl<'a> Pcp<'a> {
         let Some(index) = index else { return false };
         let list = self.deque(index);
         let mut others = Vec::new();
-        while let Some((entry, remembered)) = list.pop_front() {
+        while let Some((entry, remembered)) = list.pop_back() {
             others.extend((entry != x).then_some((entry, remembered)));
         }
-        others.into_iter().for_each(|(entry, remembered)| list.push_back(entry, remembered));
+        others.into_iter().rev().for_each(|(entry, remembered)| list.push_back(entry, remembered));
         set(&self.state.count, self.count().saturating_sub(1 << order));
         true
     }
@@ -355,8 +357,7 @@ impl<'a> Pcp<'a> {
 /// The pages on list `index` of a cpu, head first, with their remembered types. Exact while nobody
 /// uses the cpu.
 pub fn list_entries(zone: Zone<'_>, cpu: usize, index: usize) -> Vec<(PageIdx, MigrateType)> {
-    let state = &zone.cpu_zones[cpu];
-    PcpDeque::new(&state.lists[index], zone.pages())
+    PcpDeque::of(zone.desk(cpu), index)
         .entries(zone.pages().len() as usize)
         .into_iter()
         .map(|(x, remembered)| (x, remembered_type(index % MIGRATE_PCPTYPES, remembered)))

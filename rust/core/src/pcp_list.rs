@@ -1,166 +1,219 @@
-//! One per-cpu list: a deque linked through the info words of its pages.
+//! One per-cpu list: a deque whose first entries stand in a small window, the others are linked.
 //!
-//! Each entry's info word holds the XOR of its neighbours' indices, so 28 bits link both ways and
-//! a list may be as long as `high` asks, without memory of its own. Only the holder of the cpu's
-//! lease reads or writes a list, so plain (relaxed) accesses do.
+//! Allocation and free work at the front, so they touch the window alone, and of pages only the
+//! one they take or put. The rest is linked through the info words of its pages: each holds the XOR
+//! of its neighbours' indices, so 28 bits link both ways and a list may be as long as `high` asks.
+//! Half a window at a time goes from one to the other. The window is empty only if the list is.
+//!
+//! Only the holder of the cpu's lease reads or writes a list, so plain (relaxed) accesses do.
 
 use crate::page_array::PageArray;
 use crate::run::Run;
-use crate::segment::PcpList;
+use crate::segment::{Desk, PCP_WINDOW, PcpList, PcpWindow};
 use crate::sync::{AtomicU32, Relaxed};
 use crate::word::page_info::{InfoKind, PageInfo, Remembered};
 use crate::word::{NIL, PageIdx};
+
+/// Entries that change between window and chain at a time.
+const HALF: u32 = PCP_WINDOW / 2;
+
+const _: () = assert!(PCP_WINDOW.is_power_of_two() && PCP_WINDOW > 1);
 
 /// A list together with the pages it links.
 #[derive(Clone, Copy)]
 pub struct PcpDeque<'a> {
     list: &'a PcpList,
-    pages: PageArray<'a>,
+    window: &'a PcpWindow,
+    pages: &'a PageArray<'a>,
 }
 
 #[inline(always)]
+fn get(word: &AtomicU32) -> u32 {
+    word.load(Relaxed) // ORDERING(R8)
+}
+
+#[inline(always)]
+fn set(word: &AtomicU32, value: u32) {
+    word.store(value, Relaxed); // ORDERING(R8)
+}
+
+/// An end of the chain: 0 (empty) becomes NIL.
+#[inline(always)]
 fn end(word: &AtomicU32) -> PageIdx {
-    word.load(Relaxed).wrapping_sub(1) & NIL // ORDERING(R8): 0 (empty) becomes NIL
+    get(word).wrapping_sub(1) & NIL
 }
 
 #[inline(always)]
 fn set_end(word: &AtomicU32, x: PageIdx) {
-    word.store(if x == NIL { 0 } else { x + 1 }, Relaxed); // ORDERING(R8)
+    set(word, if x == NIL { 0 } else { x + 1 });
 }
 
 impl<'a> PcpDeque<'a> {
     /// Wraps a list.
     #[inline(always)]
-    pub fn new(list: &'a PcpList, pages: PageArray<'a>) -> Self {
-        PcpDeque { list, pages }
+    pub fn new(list: &'a PcpList, window: &'a PcpWindow, pages: &'a PageArray<'a>) -> Self {
+        PcpDeque { list, window, pages }
+    }
+
+    /// A list of a cpu in a zone.
+    #[inline(always)]
+    pub fn of(desk: &'a Desk<'a>, index: usize) -> Self {
+        Self::new(&desk.state.lists[index], &desk.windows[index], &desk.buddy.area.lists.pages)
     }
 
     /// Is it empty?
     #[inline(always)]
     pub fn is_empty(self) -> bool {
-        self.list.head.load(Relaxed) == 0 // ORDERING(R8)
+        get(&self.list.nr) == 0
     }
 
     /// First entry, or [`NIL`].
     #[inline(always)]
     pub fn first(self) -> PageIdx {
-        end(&self.list.head)
+        if self.is_empty() { NIL } else { get(self.place(get(&self.list.first))) }
+    }
+
+    /// Where the window keeps an entry, by a number that wraps.
+    #[inline(always)]
+    fn place(self, number: u32) -> &'a AtomicU32 {
+        &self.window.pages[(number % PCP_WINDOW) as usize]
     }
 
     #[inline(always)]
     fn info(self, x: PageIdx) -> PageInfo {
-        PageInfo::from_raw(self.pages.page(x).info.load(Relaxed)) // ORDERING(R8)
+        PageInfo::from_raw(get(&self.pages.page(x).info))
     }
 
     #[inline(always)]
     fn set_info(self, x: PageIdx, info: PageInfo) {
-        self.pages.page(x).info.store(info.raw(), Relaxed); // ORDERING(R8)
+        set(&self.pages.page(x).info, info.raw());
     }
 
-    /// An entry gets another neighbour: takes `old` out of its link and `new` in.
-    #[inline(always)]
-    fn relink(self, x: PageIdx, old: PageIdx, new: PageIdx) {
-        let word = &self.pages.page(x).info;
-        let info = PageInfo::from_raw(word.load(Relaxed)); // ORDERING(R8)
-        word.store(info.with_link(info.link() ^ old ^ new).raw(), Relaxed); // ORDERING(R8)
-    }
+    // ---- the front --------------------------------------------------------------------------
 
-    /// Info word of a page about to be pushed to the front.
+    /// Info word of a page about to be put to the front.
     #[inline(always)]
     pub fn front_info(self, remembered: Remembered) -> PageInfo {
-        PageInfo::pcp(NIL ^ self.first(), remembered)
+        PageInfo::pcp(0, remembered)
     }
 
-    /// Links a page whose info word is already [`Self::front_info`] at the front.
+    /// Puts a page whose info word is already [`Self::front_info`] to the front.
     #[inline(always)]
     pub fn link_front(self, x: PageIdx) {
-        self.link(x, &self.list.head, &self.list.tail);
+        let mut nr = get(&self.list.nr);
+        if nr >= PCP_WINDOW {
+            nr = Self::spill(self.list, self.window, self.pages);
+        }
+        let first = get(&self.list.first).wrapping_sub(1);
+        set(self.place(first), x);
+        set(&self.list.first, first);
+        set(&self.list.nr, nr + 1);
     }
 
     /// Puts pages to the front, one after the other: the last one is the first of the list then.
     #[inline(always)]
     pub fn push_front_many(self, pages: impl Iterator<Item = PageIdx>, remembered: Remembered) {
-        let first = self.first();
-        // `next` follows `current`, whose info word is written once its predecessor is known.
-        let (mut current, mut next) = (NIL, first);
         for x in pages {
-            if current != NIL {
-                self.set_info(current, PageInfo::pcp(x ^ next, remembered));
-                next = current;
-            } else if first == NIL {
-                set_end(&self.list.tail, x);
-            } else {
-                self.relink(first, NIL, x);
-            }
-            current = x;
-        }
-        if current != NIL {
-            self.set_info(current, PageInfo::pcp(NIL ^ next, remembered));
-            set_end(&self.list.head, current);
+            self.set_info(x, self.front_info(remembered));
+            self.link_front(x);
         }
     }
 
-    /// Puts a page at the back.
+    /// Takes the first page; the caller writes its info word.
     #[inline(always)]
-    pub fn push_back(self, x: PageIdx, remembered: Remembered) {
-        self.set_info(x, PageInfo::pcp(NIL ^ end(&self.list.tail), remembered));
-        self.link(x, &self.list.tail, &self.list.head);
-    }
-
-    #[inline(always)]
-    fn link(self, x: PageIdx, near: &AtomicU32, far: &AtomicU32) {
-        let neighbour = end(near);
-        if neighbour == NIL {
-            set_end(far, x);
-        } else {
-            self.relink(neighbour, NIL, x);
+    pub fn pop_front(self) -> Option<PageIdx> {
+        let nr = get(&self.list.nr);
+        if nr == 0 {
+            return None;
         }
-        set_end(near, x);
-    }
-
-    /// Takes the first page; its info word becomes NONE.
-    #[inline(always)]
-    pub fn pop_front(self) -> Option<(PageIdx, Remembered)> {
-        self.unlink(&self.list.head, &self.list.tail)
+        let first = get(&self.list.first);
+        let x = get(self.place(first));
+        set(&self.list.first, first.wrapping_add(1));
+        set(&self.list.nr, nr - 1);
+        if nr == 1 && get(&self.list.head) != 0 {
+            Self::pull(self.list, self.window, self.pages);
+        }
+        Some(x)
     }
 
     /// Takes up to `n` pages from the front; each goes to `give`, which writes its info word. How
     /// many there were.
-    ///
-    /// The neighbours' links are mended once, after the last page.
     #[inline(always)]
     pub fn pop_front_many(self, n: usize, mut give: impl FnMut(PageIdx)) -> usize {
-        let (mut prev, mut x) = (NIL, self.first());
         let mut taken = 0;
-        while taken < n && x != NIL {
-            let next = self.info(x).link() ^ prev;
+        while taken < n {
+            let Some(x) = self.pop_front() else { break };
             give(x);
-            (prev, x) = (x, next);
             taken += 1;
         }
-        if x == NIL {
-            set_end(&self.list.tail, NIL);
-        } else if taken > 0 {
-            self.relink(x, prev, NIL);
-        }
-        set_end(&self.list.head, x);
         taken
+    }
+
+    // ---- the back ---------------------------------------------------------------------------
+
+    /// Puts a page at the back.
+    #[inline(always)]
+    pub fn push_back(self, x: PageIdx, remembered: Remembered) {
+        let nr = get(&self.list.nr);
+        if nr < PCP_WINDOW && get(&self.list.head) == 0 {
+            self.set_info(x, PageInfo::pcp(0, remembered));
+            set(self.place(get(&self.list.first).wrapping_add(nr)), x);
+            set(&self.list.nr, nr + 1);
+            return;
+        }
+        let last = end(&self.list.tail);
+        self.set_info(x, PageInfo::pcp(NIL ^ last, remembered));
+        if last == NIL {
+            set_end(&self.list.head, x);
+        } else {
+            self.relink(last, NIL, x);
+        }
+        set_end(&self.list.tail, x);
     }
 
     /// Takes the last page; its info word becomes NONE.
     #[inline(always)]
     pub fn pop_back(self) -> Option<(PageIdx, Remembered)> {
-        self.unlink(&self.list.tail, &self.list.head)
+        let last = end(&self.list.tail);
+        let x = if last != NIL {
+            let before = self.info(last).link() ^ NIL;
+            if before == NIL {
+                set_end(&self.list.head, NIL);
+            } else {
+                self.relink(before, last, NIL);
+            }
+            set_end(&self.list.tail, before);
+            last
+        } else {
+            let nr = get(&self.list.nr).checked_sub(1)?;
+            set(&self.list.nr, nr);
+            get(self.place(get(&self.list.first).wrapping_add(nr)))
+        };
+        let remembered = self.info(x).remembered();
+        self.set_info(x, PageInfo::NONE);
+        Some((x, remembered))
     }
 
     /// Takes blocks from the back as long as they make up a run of one remembered type; at most
     /// `most`, which is not 0. Their info words become NONE.
     #[inline(always)]
-    pub fn pop_back_run(self, order: u32, most: u32, window: u32) -> Option<(Run, Remembered)> {
+    pub fn pop_back_run(self, order: u32, most: u32, extent: u32) -> Option<(Run, Remembered)> {
         let last = end(&self.list.tail);
-        if last == NIL {
-            return None;
+        let (mut run, remembered) = if last == NIL {
+            let (x, remembered) = self.pop_back()?;
+            (Run::new(x, order), remembered)
+        } else {
+            self.chain_run(last, order, most, extent)
+        };
+        if get(&self.list.tail) == 0 {
+            self.continue_run(&mut run, remembered, most, extent);
         }
+        Some((run, remembered))
+    }
+
+    /// The part of a run that is in the chain, which ends with `last`.
+    #[inline(always)]
+    fn chain_run(self, last: PageIdx, order: u32, most: u32, extent: u32) -> (Run, Remembered) {
         let info = self.info(last);
         self.set_info(last, PageInfo::NONE);
         let remembered = info.remembered();
@@ -171,7 +224,7 @@ impl<'a> PcpDeque<'a> {
                 break;
             }
             let info = self.info(x);
-            if info.remembered() != remembered || !run.push(x, window) {
+            if info.remembered() != remembered || !run.push(x, extent) {
                 break;
             }
             self.set_info(x, PageInfo::NONE);
@@ -183,53 +236,119 @@ impl<'a> PcpDeque<'a> {
             self.relink(x, taken, NIL);
         }
         set_end(&self.list.tail, x);
-        Some((run, remembered))
+        (run, remembered)
     }
 
+    /// The part of a run that is in the window; the chain is empty.
     #[inline(always)]
-    fn unlink(self, near: &AtomicU32, far: &AtomicU32) -> Option<(PageIdx, Remembered)> {
-        let x = end(near);
-        if x == NIL {
-            return None;
+    fn continue_run(self, run: &mut Run, remembered: Remembered, most: u32, extent: u32) {
+        let (first, mut nr) = (get(&self.list.first), get(&self.list.nr));
+        while nr != 0 && run.nr_blocks() < most {
+            let x = get(self.place(first.wrapping_add(nr - 1)));
+            if self.info(x).remembered() != remembered || !run.push(x, extent) {
+                break;
+            }
+            self.set_info(x, PageInfo::NONE);
+            nr -= 1;
         }
-        let word = &self.pages.page(x).info;
-        let info = PageInfo::from_raw(word.load(Relaxed)); // ORDERING(R8)
-        let next = info.link() ^ NIL;
-        if next == NIL {
-            set_end(far, NIL);
-        } else {
-            self.relink(next, x, NIL);
-        }
-        set_end(near, next);
-        word.store(PageInfo::NONE.raw(), Relaxed); // ORDERING(R8)
-        Some((x, info.remembered()))
+        set(&self.list.nr, nr);
     }
 
-    /// Is the list a chain of per-cpu pages from its head to its tail? For lists that nobody uses.
+    // ---- between window and chain -----------------------------------------------------------
+
+    /// An entry of the chain gets another neighbour: takes `old` out of its link and `new` in.
+    #[inline(always)]
+    fn relink(self, x: PageIdx, old: PageIdx, new: PageIdx) {
+        let info = self.info(x);
+        self.set_info(x, info.with_link(info.link() ^ old ^ new));
+    }
+
+    /// The window is full: its second half becomes the front of the chain. How many it holds now.
+    #[cold]
+    #[inline(never)]
+    fn spill(list: &'a PcpList, window: &'a PcpWindow, pages: &'a PageArray<'a>) -> u32 {
+        let this = PcpDeque { list, window, pages }; // three words come in registers, as one they would not
+        let first = get(&this.list.first);
+        let old = end(&this.list.head);
+        let mut next = old;
+        // From the last one on: each gets the one before it and the one that follows.
+        for number in (HALF..PCP_WINDOW).rev() {
+            let x = get(this.place(first.wrapping_add(number)));
+            let before = if number == HALF { NIL } else { get(this.place(first.wrapping_add(number - 1))) };
+            this.set_info(x, this.info(x).with_link(before ^ next));
+            if number == PCP_WINDOW - 1 {
+                if old == NIL { set_end(&this.list.tail, x) } else { this.relink(old, NIL, x) }
+            }
+            next = x;
+        }
+        set_end(&this.list.head, next);
+        set(&this.list.nr, HALF);
+        HALF
+    }
+
+    /// The window is empty: the first entries of the chain go there.
+    #[cold]
+    #[inline(never)]
+    fn pull(list: &'a PcpList, window: &'a PcpWindow, pages: &'a PageArray<'a>) {
+        let this = PcpDeque { list, window, pages };
+        let first = get(&this.list.first);
+        let (mut before, mut x) = (NIL, end(&this.list.head));
+        let mut nr = 0;
+        while nr < HALF && x != NIL {
+            set(this.place(first.wrapping_add(nr)), x);
+            (before, x) = (x, this.info(x).link() ^ before);
+            nr += 1;
+        }
+        if x == NIL {
+            set_end(&this.list.tail, NIL);
+        } else {
+            this.relink(x, before, NIL);
+        }
+        set_end(&this.list.head, x);
+        set(&this.list.nr, nr);
+    }
+
+    // ---- looking ----------------------------------------------------------------------------
+
+    fn in_window(self) -> impl Iterator<Item = PageIdx> {
+        let (first, nr) = (get(&self.list.first), get(&self.list.nr).min(PCP_WINDOW));
+        (0..nr).map(move |number| get(self.place(first.wrapping_add(number))))
+    }
+
+    /// Does it hold per-cpu pages from its first entry to its last? For lists that nobody uses.
     pub fn is_sound(self) -> bool {
+        let is_listed = |x: PageIdx| {
+            self.pages.get(x).is_some_and(|desc| PageInfo::from_raw(get(&desc.info)).kind() == InfoKind::Pcp)
+        };
+        let nr = get(&self.list.nr);
+        if nr > PCP_WINDOW || !self.in_window().all(is_listed) || (nr == 0 && get(&self.list.head) != 0) {
+            return false;
+        }
         let mut nr_left = self.pages.len();
-        let (mut prev, mut x) = (NIL, self.first());
+        let (mut before, mut x) = (NIL, end(&self.list.head));
         while x != NIL {
-            let Some(desc) = self.pages.get(x) else { return false };
-            let info = PageInfo::from_raw(desc.info.load(Relaxed)); // ORDERING(R8)
-            if info.kind() != InfoKind::Pcp || nr_left == 0 {
+            if !is_listed(x) || nr_left == 0 {
                 return false;
             }
             nr_left -= 1;
-            (prev, x) = (x, info.link() ^ prev);
+            (before, x) = (x, self.info(x).link() ^ before);
         }
-        prev == end(&self.list.tail)
+        before == end(&self.list.tail)
     }
 
-    /// The entries from head to tail; at most `limit` of them, so that damaged links end.
+    /// The entries from first to last; at most `limit` of them, so that damaged links end.
     pub fn entries(self, limit: usize) -> Vec<(PageIdx, Remembered)> {
         let mut entries = Vec::new();
-        let (mut prev, mut x) = (NIL, self.first());
+        for x in self.in_window() {
+            let Some(desc) = self.pages.get(x) else { break };
+            entries.push((x, PageInfo::from_raw(get(&desc.info)).remembered()));
+        }
+        let (mut before, mut x) = (NIL, end(&self.list.head));
         while x != NIL && entries.len() < limit {
             let Some(desc) = self.pages.get(x) else { break };
-            let info = PageInfo::from_raw(desc.info.load(Relaxed)); // ORDERING(R8)
+            let info = PageInfo::from_raw(get(&desc.info));
             entries.push((x, info.remembered()));
-            (prev, x) = (x, info.link() ^ prev);
+            (before, x) = (x, info.link() ^ before);
         }
         entries
     }
@@ -244,8 +363,9 @@ mod tests {
     #[test]
     fn behaves_like_a_deque() {
         let pages: Vec<PageDesc> = (0..64).map(|_| PageDesc::new()).collect();
-        let list = PcpList { head: AtomicU32::new(0), tail: AtomicU32::new(0) };
-        let deque = PcpDeque::new(&list, PageArray::new(&pages, &pages[..1]).expect("a small zone"));
+        let (list, window) = (PcpList::default(), PcpWindow::default());
+        let pages = PageArray::new(&pages, &pages[..1]).expect("a small zone");
+        let deque = PcpDeque::new(&list, &window, &pages);
         let mut model: VecDeque<PageIdx> = VecDeque::new();
         let mut spare: Vec<PageIdx> = (0..64).collect();
         let mut random = 1u64;
@@ -303,8 +423,9 @@ mod tests {
                 }
                 8..=11 => {
                     let got = deque.pop_front();
-                    assert_eq!(got, model.pop_front().map(|x| (x, Remembered::Cma)));
-                    spare.extend(got.map(|g| g.0));
+                    assert_eq!(got, model.pop_front());
+                    got.into_iter().for_each(|x| deque.set_info(x, PageInfo::NONE));
+                    spare.extend(got);
                 }
                 _ => {
                     let got = deque.pop_back();
@@ -312,6 +433,8 @@ mod tests {
                     spare.extend(got.map(|g| g.0));
                 }
             }
+            assert!(deque.is_sound());
+            assert_eq!(deque.first(), model.front().copied().unwrap_or(NIL));
             assert_eq!(deque.is_empty(), model.is_empty());
             let entries: Vec<PageIdx> = deque.entries(100).into_iter().map(|e| e.0).collect();
             assert!(entries.iter().eq(model.iter()));

@@ -25,7 +25,7 @@ impl PcpOrders {
     /// Is this order one of them?
     #[inline(always)]
     pub fn contains(self, order: u32) -> bool {
-        order < u32::BITS && self.0 >> order & 1 == 1
+        u64::from(self.0) >> order.min(63) & 1 == 1
     }
 }
 

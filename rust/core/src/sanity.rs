@@ -113,9 +113,9 @@ impl Zone<'_> {
             if !is_cpu_zone_sane(state) {
                 return fail(None, "a cpu's list sizes or counters are impossible");
             }
-            let is_sound = |index: usize| PcpDeque::new(&self.cpu_zones[id].lists[index], self.pages()).is_sound();
+            let is_sound = |index: usize| PcpDeque::of(self.desk(id), index).is_sound();
             let (used, unused) = (0..self.config.nr_pcp_lists(), self.config.nr_pcp_lists()..state.lists.len());
-            let is_empty = |index: usize| PcpDeque::new(&state.lists[index], self.pages()).is_empty();
+            let is_empty = |index: usize| PcpDeque::of(self.desk(id), index).is_empty();
             if !used.into_iter().all(is_sound) || !unused.into_iter().all(is_empty) {
                 return fail(None, "the links of a per-cpu list are broken");
             }

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::cpu::Cpu;
 use crate::page_array::PageArray;
 use crate::pageblock::Pageblocks;
-use crate::segment::{Buddies, CpuSlot, CpuZone, Machine, SharedRef, SharedSlice, ZoneShared};
+use crate::segment::{Buddies, CpuSlot, CpuZone, Desk, Machine, SharedRef, SharedSlice, ZoneShared};
 use crate::sync::{AtomicU32, Relaxed};
 use crate::trace::TraceSink;
 use crate::types::{MIGRATE_PCPTYPES, MigrateType, Pfn, ZoneKind};
@@ -61,8 +61,8 @@ impl Deref for Zone<'_> {
 impl<'a> Zone<'a> {
     /// The page array.
     #[inline(always)]
-    pub fn pages(self) -> PageArray<'a> {
-        self.0.buddies.view().pages()
+    pub fn pages(self) -> &'a PageArray<'a> {
+        &self.0.buddies.view().area.lists.pages
     }
 
     /// Pageblock types.
@@ -80,6 +80,12 @@ impl<'a> Zone<'a> {
     /// The zone's buddy allocator on behalf of whoever holds a cpu's lease.
     #[inline(always)]
     pub fn buddy_of(self, cpu: usize) -> &'a Buddy<'a> {
+        &self.desk(cpu).buddy
+    }
+
+    /// What whoever holds a cpu's lease works with.
+    #[inline(always)]
+    pub fn desk(self, cpu: usize) -> &'a Desk<'a> {
         self.0.buddies.of_cpu(cpu)
     }
 

@@ -1,7 +1,7 @@
-//! A zone's buddy allocator as each cpu's holder sees it, made once per process, so that a call
-//! passes one pointer.
+//! A zone as each cpu's holder sees it: its buddy allocator, and the cpu's own words. Made once per
+//! process, so that a call passes one pointer.
 
-use super::{Mapping, Segment, ZoneShared};
+use super::{CpuSlot, CpuZone, Mapping, NR_PCP_LISTS, PcpWindow, Segment, ZoneShared};
 use crate::buddy::Buddy;
 use crate::config::Config;
 use crate::free_area::{FreeArea, MergeRule};
@@ -13,10 +13,22 @@ use crate::types::Pfn;
 use core::fmt;
 use std::sync::Arc;
 
-/// One buddy allocator per cpu slot, and one for those without a lease. All refer to the same
+/// What the holder of a cpu's lease works with in one zone.
+pub struct Desk<'a> {
+    /// The cpu's slot.
+    pub slot: &'a CpuSlot,
+    /// The cpu's lists and counters.
+    pub state: &'a CpuZone,
+    /// The windows of the cpu's lists.
+    pub windows: &'a [PcpWindow; NR_PCP_LISTS],
+    /// The zone's buddy allocator; what is in flight is announced in the cpu's name.
+    pub buddy: Buddy<'a>,
+}
+
+/// One desk per cpu slot, and a buddy allocator for those without a lease. All refer to the same
 /// lists; they differ in who announces blocks in flight.
 pub struct Buddies {
-    by_cpu: Box<[Buddy<'static>]>,
+    by_cpu: Box<[Desk<'static>]>,
     view: Buddy<'static>,
     /// What the references lead into.
     _map: Arc<Mapping>,
@@ -25,7 +37,7 @@ pub struct Buddies {
 impl Buddies {
     /// As the holder of a cpu's lease sees it.
     #[inline(always)]
-    pub fn of_cpu(&self, cpu: usize) -> &Buddy<'_> {
+    pub fn of_cpu(&self, cpu: usize) -> &Desk<'_> {
         &self.by_cpu[cpu]
     }
 
@@ -56,6 +68,15 @@ impl Segment {
         let heads = unsafe { heads.detached() };
         // SAFETY: as above.
         let types = unsafe { types.detached() };
+        let states = self.cpu_zones_of(number)?;
+        // SAFETY: as above.
+        let states = unsafe { states.detached() };
+        let per_zone = self.cpus.len() * NR_PCP_LISTS;
+        let windows = self.pcp_windows.part(number * per_zone..(number + 1) * per_zone)?;
+        // SAFETY: as above.
+        let windows = unsafe { windows.detached() };
+        // SAFETY: as above.
+        let slots = unsafe { self.cpus.detached() };
         // SAFETY: as above.
         let all = unsafe { self.in_flight.detached() };
         let pages = PageArray::new(pages, heads)?;
@@ -71,11 +92,10 @@ impl Segment {
                 in_flight: InFlight { own, all },
             },
         };
-        let nr_cpus = self.cpus.len();
-        Some(Buddies {
-            by_cpu: all.iter().take(nr_cpus).map(|own| buddy(Some(own))).collect(),
-            view: buddy(None),
-            _map: self.map.clone(),
-        })
+        let desks = slots.iter().zip(states).zip(windows.chunks_exact(NR_PCP_LISTS)).zip(all);
+        let by_cpu = desks.map(|(((slot, state), windows), own)| {
+            Some(Desk { slot, state, windows: windows.try_into().ok()?, buddy: buddy(Some(own)) })
+        });
+        Some(Buddies { by_cpu: by_cpu.collect::<Option<_>>()?, view: buddy(None), _map: self.map.clone() })
     }
 }

@@ -1,6 +1,8 @@
 //! Where each table of a segment stands.
 
-use super::tables::{CpuSlot, CpuZone, Header, Machine, NodeShared, PfnRange, ZoneShared, ZonelistEntry};
+use super::tables::{
+    CpuSlot, CpuZone, Header, Machine, NR_PCP_LISTS, NodeShared, PcpWindow, PfnRange, ZoneShared, ZonelistEntry,
+};
 use crate::config::Config;
 use crate::error::BootError;
 use crate::in_flight::InFlightFlag;
@@ -66,6 +68,7 @@ pub struct Geometry {
     pub cpus: Table,
     pub in_flight: Table,
     pub cpu_zones: Table,
+    pub pcp_windows: Table,
     pub zonelists: Table,
     pub memory: Table,
     pub reserved: Table,
@@ -95,6 +98,8 @@ impl Geometry {
             cpus: cursor.table::<CpuSlot>(plan.nr_cpus as u64)?,
             in_flight: cursor.table::<InFlightFlag>(plan.nr_cpus as u64 + 1)?,
             cpu_zones: cursor.table::<CpuZone>((plan.nr_cpus * plan.zones.len()) as u64)?,
+            pcp_windows: cursor
+                .table::<PcpWindow>(plan.nr_cpus as u64 * plan.zones.len() as u64 * NR_PCP_LISTS as u64)?,
             zonelists: cursor.table::<ZonelistEntry>(plan.nr_zonelist_entries as u64)?,
             memory: cursor.table::<PfnRange>(plan.nr_memory as u64)?,
             reserved: cursor.table::<PfnRange>(plan.nr_reserved as u64)?,

@@ -11,14 +11,14 @@ mod mapping;
 mod shared;
 mod tables;
 
-pub use buddies::Buddies;
+pub use buddies::{Buddies, Desk};
 pub use geometry::{Geometry, MAX_ZONE_PAGES, SegmentPlan, Table, ZonePlan};
 pub use image::ImageError;
 pub use mapping::{Mapping, current_cpu};
 pub use shared::{Shared, SharedRef, SharedSlice};
 pub use tables::{
     BOOT_PAGESET_HIGH, CONFIG_WORDS, CpuSlot, CpuZone, Header, HeaderFields, LAYOUT_VERSION, MAGIC, Machine,
-    NodeShared, PcpList, PfnRange, ZoneShared, ZonelistEntry,
+    NR_PCP_LISTS, NodeShared, PCP_WINDOW, PcpList, PcpWindow, PfnRange, ZoneShared, ZonelistEntry,
 };
 
 use crate::error::BootError;
@@ -46,6 +46,8 @@ pub struct Segment {
     pub in_flight: SharedSlice<InFlightFlag>,
     /// Per zone and cpu: index `zone * nr_cpus + cpu`.
     pub cpu_zones: SharedSlice<CpuZone>,
+    /// Windows of the per-cpu lists: index `(zone * nr_cpus + cpu) * NR_PCP_LISTS + list`.
+    pub pcp_windows: SharedSlice<PcpWindow>,
     /// Zonelists of all nodes, one after the other.
     pub zonelists: SharedSlice<ZonelistEntry>,
     /// Memory ranges in pfns, ascending.
@@ -86,6 +88,7 @@ impl Segment {
             cpus: SharedSlice::new(&map, geometry.cpus)?,
             in_flight: SharedSlice::new(&map, geometry.in_flight)?,
             cpu_zones: SharedSlice::new(&map, geometry.cpu_zones)?,
+            pcp_windows: SharedSlice::new(&map, geometry.pcp_windows)?,
             zonelists: SharedSlice::new(&map, geometry.zonelists)?,
             memory: SharedSlice::new(&map, geometry.memory)?,
             reserved: SharedSlice::new(&map, geometry.reserved)?,

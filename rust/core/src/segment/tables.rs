@@ -13,7 +13,7 @@ use crate::types::MAX_NR_ZONES;
 pub const MAGIC: u64 = u64::from_le_bytes(*b"pgbuddy\0");
 
 /// Version of the tables below.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Words that hold the configuration.
 pub const CONFIG_WORDS: usize = 24;
@@ -390,13 +390,35 @@ shared! {
     }
 }
 
-/// Ends of one per-cpu list. Page index plus one; zero is an empty list.
-#[derive(Debug)]
+/// Entries in the window of a per-cpu list.
+pub const PCP_WINDOW: u32 = 32;
+
+/// Per-cpu lists of one zone on one cpu.
+pub const NR_PCP_LISTS: usize = 15;
+
+/// The first entries of a per-cpu list, in places that go round. In a table of its own, so that
+/// lists that nobody uses cost no memory.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub struct PcpWindow {
+    /// The pages.
+    pub pages: [AtomicU32; PCP_WINDOW as usize],
+}
+
+// SAFETY: repr(C), one array of atomics without padding.
+unsafe impl Shared for PcpWindow {}
+
+/// One per-cpu list: its first entries stand in a window, the others in a chain.
+#[derive(Debug, Default)]
 #[repr(C)]
 pub struct PcpList {
-    /// First entry: allocation takes here.
+    /// Number of the first entry in the window, modulo its size.
+    pub first: AtomicU32,
+    /// Entries in the window.
+    pub nr: AtomicU32,
+    /// First page of the chain, plus one; zero is an empty chain.
     pub head: AtomicU32,
-    /// Last entry: drains take here.
+    /// Its last page, plus one.
     pub tail: AtomicU32,
 }
 
@@ -421,7 +443,7 @@ shared! {
         /// Differential of `NR_FREE_CMA_PAGES`.
         diff_cma: AtomicI32,
         /// The lists.
-        lists: [PcpList; 15],
+        lists: [PcpList; NR_PCP_LISTS],
         /// NUMA events not folded yet: hit, miss, foreign, interleave, local, other.
         numa_events: [AtomicU64; 6],
         /// vm event pgalloc of this zone.

@@ -10,7 +10,7 @@
 //! | 9     | poisoned   | ALLOCATED, OFFLINE | hardware poison                                    |
 //! | 12-31 | refcount   | ALLOCATED        | `page_ref_count` of the first page                   |
 //! | 2-3   | remembered | PCP              | free list the page returns to, see [`Remembered`]    |
-//! | 4-31  | link       | PCP              | index of the previous XOR index of the next page     |
+//! | 4-31  | link       | PCP              | in a list's chain: index of the previous XOR of the next page |
 //!
 //! NONE is everything that is not a handed-out block's first page: free, reserved, a hole, or the
 //! interior of a block. The per-cpu lists are doubly linked through `link`; the lease of the cpu

@@ -9,7 +9,7 @@ use pagebuddy_core::cpu::Cpu;
 use pagebuddy_core::free_area::Side;
 use pagebuddy_core::node::KswapdRun;
 use pagebuddy_core::pcp_list::PcpDeque;
-use pagebuddy_core::segment::{CpuSlot, Header, MAGIC, PcpList, SegmentPlan, ZonePlan};
+use pagebuddy_core::segment::{CpuSlot, Header, MAGIC, PcpList, PcpWindow, SegmentPlan, ZonePlan};
 use pagebuddy_core::sync::{AtomicU32, AtomicU64, Relaxed};
 use pagebuddy_core::word::PageIdx;
 use pagebuddy_core::word::page_info::{PageInfo, Remembered};
@@ -21,6 +21,7 @@ struct Machine {
     zone: Zone,
     slots: Vec<CpuSlot>,
     list: PcpList,
+    window: PcpWindow,
     /// Pages on the list, as a slot counts them.
     count: AtomicU32,
 }
@@ -42,14 +43,15 @@ impl Machine {
         // The last pair of in-flight words is for those without a lease.
         let zone = Zone::new(4, 2);
         [1, 3].into_iter().for_each(|x| zone.append(x));
-        let list = PcpList { head: zero(), tail: zero() };
-        let machine = Machine { zone, slots: vec![slot], list, count: AtomicU32::new(2) };
-        [0, 2].into_iter().for_each(|x| machine.deque().push_back(x, Remembered::Own));
+        let (list, window) = (PcpList::default(), PcpWindow::default());
+        let machine = Machine { zone, slots: vec![slot], list, window, count: AtomicU32::new(2) };
+        [0, 2].into_iter().for_each(|x| machine.list(|list| list.push_back(x, Remembered::Own)));
         machine
     }
 
-    fn deque(&self) -> PcpDeque<'_> {
-        PcpDeque::new(&self.list, self.zone.free_lists().pages)
+    /// Works with the list.
+    fn list<R>(&self, work: impl FnOnce(PcpDeque<'_>) -> R) -> R {
+        work(PcpDeque::new(&self.list, &self.window, &self.zone.free_lists().pages))
     }
 
     fn add_to_count(&self, n: i32) {
@@ -67,8 +69,8 @@ impl Machine {
 
     /// After all threads ended: every page is somewhere, once, and the slot's words add up.
     fn check(&self, mut held: Vec<Block>) {
-        assert!(self.deque().is_sound());
-        let listed: Vec<PageIdx> = self.deque().entries(8).into_iter().map(|(x, _)| x).collect();
+        assert!(self.list(|list| list.is_sound()));
+        let listed: Vec<PageIdx> = self.list(|list| list.entries(8)).into_iter().map(|(x, _)| x).collect();
         assert_eq!(self.count.load(Relaxed) as usize, listed.len());
         let view = self.zone.buddy(usize::MAX);
         assert!(view.area.in_flight.others_quiet().is_some(), "an announcement was lost");
@@ -81,13 +83,12 @@ impl Machine {
 fn use_the_list<const HOLDER: u64>(machine: &Machine) -> Vec<Block> {
     let cpu = machine.enter(HOLDER);
     if cpu.is_leased() {
-        let list = machine.deque();
-        let (x, _) = list.pop_front().expect("whoever holds the lease finds both pages");
+        let x = machine.list(|list| list.pop_front()).expect("whoever holds the lease finds both pages");
         machine.add_to_count(-1);
         machine.zone.received((x, 0));
         machine.zone.release((x, 0));
-        machine.zone.buddy(0).set_info(x, list.front_info(Remembered::Own));
-        list.link_front(x);
+        machine.zone.buddy(0).set_info(x, machine.list(|list| list.front_info(Remembered::Own)));
+        machine.list(|list| list.link_front(x));
         machine.add_to_count(1);
     }
     vec![]
@@ -97,7 +98,7 @@ fn use_the_list<const HOLDER: u64>(machine: &Machine) -> Vec<Block> {
 fn drain_one(machine: &Machine) -> Vec<Block> {
     let cpu = machine.enter(1);
     if cpu.is_leased()
-        && let Some((x, _)) = machine.deque().pop_back()
+        && let Some((x, _)) = machine.list(|list| list.pop_back())
     {
         machine.add_to_count(-1);
         machine.zone.buddy(0).put(x, 0, MT, Side::Likely);
@@ -114,9 +115,8 @@ fn free_somewhere(machine: &Machine) -> Vec<Block> {
     machine.zone.received((x, 0));
     machine.zone.release((x, 0));
     if cpu.is_leased() {
-        let list = machine.deque();
-        buddy.set_info(x, list.front_info(Remembered::Own));
-        list.link_front(x);
+        buddy.set_info(x, machine.list(|list| list.front_info(Remembered::Own)));
+        machine.list(|list| list.link_front(x));
         machine.add_to_count(1);
     } else {
         buddy.put(x, 0, MT, Side::Likely);
