@@ -5,9 +5,10 @@
 use crate::free_area::{FreeArea, Side};
 use crate::page_array::PageArray;
 use crate::pageblock::Pageblocks;
-use crate::sync::{AcqRel, Bug, Relaxed, back_off, planted, yield_now};
+use crate::sync::{AcqRel, Acquire, Bug, Relaxed, back_off, planted, yield_now};
 use crate::types::{MAX_ORDER, MigrateType};
 use crate::word::page_info::PageInfo;
+use crate::word::page_word::{Kind, PageWord};
 use crate::word::{NIL, PageIdx};
 
 /// How often a failing allocation lets other threads run while one of them has blocks in flight.
@@ -21,6 +22,18 @@ pub struct Moved {
     /// Pages in use that count as movable.
     pub nr_movable: u64,
 }
+
+/// Where a caller looked for a block: the lists of type `mt` from `order` on, and their register.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Smallest order.
+    pub order: u32,
+    /// Migratetype.
+    pub mt: usize,
+}
+
+/// A request looks at the lists of its own type, of two others to fall back to, and of CMA.
+pub const MOST_PLACES: usize = 4;
 
 /// One zone's buddy allocator.
 #[derive(Clone, Copy)]
@@ -83,6 +96,33 @@ impl<'a> Buddy<'a> {
     /// many calls of [`Self::take_smallest`] would take: the first one and how many.
     #[inline(always)]
     pub fn take_run(&self, order: u32, mt: usize, max: u32) -> Option<(PageIdx, u32)> {
+        self.try_take_run(order, mt, max).or_else(|| self.take_run_patiently(order, mt, max))
+    }
+
+    /// [`Self::take_run`] after a first look in vain.
+    #[cold]
+    #[inline(never)]
+    fn take_run_patiently(&self, order: u32, mt: usize, max: u32) -> Option<(PageIdx, u32)> {
+        let mut patience = 0;
+        while !self.is_exhausted(&[Place { order, mt }], &mut patience) {
+            let taken = self.try_take_run(order, mt, max);
+            if taken.is_some() {
+                return taken;
+            }
+        }
+        None
+    }
+
+    /// As [`Self::take_smallest`] for a caller who can go elsewhere: it looks once, so what others
+    /// have in flight is not there for it.
+    #[inline(always)]
+    pub fn try_take_smallest(&self, order: u32, mt: usize) -> Option<PageIdx> {
+        self.try_take_run(order, mt, 1).map(|(p, _)| p)
+    }
+
+    /// As [`Self::take_run`] for a caller who can go elsewhere.
+    #[inline(always)]
+    pub fn try_take_run(&self, order: u32, mt: usize, max: u32) -> Option<(PageIdx, u32)> {
         // First the commonest cases, in one piece: a block that fits in its list, which is taken
         // whole, or something in the register with nothing smaller before it.
         let split = &self.area.lists.lists.split;
@@ -105,10 +145,10 @@ impl<'a> Buddy<'a> {
         self.take_any_run(order, mt, max)
     }
 
-    /// [`Self::take_run`] in all cases, and as often as it takes.
+    /// [`Self::try_take_run`] in all cases, and as often as others are quicker.
     #[inline(never)]
     fn take_any_run(&self, order: u32, mt: usize, max: u32) -> Option<(PageIdx, u32)> {
-        let (mut patience, mut failures) = (0, 0);
+        let mut failures = 0;
         let split = &self.area.lists.lists.split;
         loop {
             let register = split.load(mt);
@@ -133,9 +173,7 @@ impl<'a> Buddy<'a> {
                 back_off(failures);
                 continue;
             }
-            if self.may_fail(order, mt, &mut patience) {
-                return None;
-            }
+            return None;
         }
     }
 
@@ -171,7 +209,8 @@ impl<'a> Buddy<'a> {
         })
     }
 
-    /// Nothing was found. True if that may be the answer.
+    /// A caller found nothing in any of these places, at most [`MOST_PLACES`]. True if that may be
+    /// the answer; if not, it looks again.
     ///
     /// If nobody had blocks in flight from before we looked until after, then blocks could only
     /// be taken meanwhile, none be put back; so at the end of the look there was none. If somebody
@@ -180,20 +219,23 @@ impl<'a> Buddy<'a> {
     /// it cannot stop us.
     #[cold]
     #[inline(never)]
-    fn may_fail(&self, order: u32, mt: usize, patience: &mut u32) -> bool {
+    pub fn is_exhausted(&self, places: &[Place], patience: &mut u32) -> bool {
         let lists = self.area.lists.lists;
-        let orders = order..self.area.rule.top + 1;
+        let top = self.area.rule.top;
+        let places = if planted(Bug::OnlyFirstPlace) { &places[..1] } else { places };
         let quiet_before = self.area.in_flight.others_quiet();
-        let mut stamps = [0; MAX_ORDER];
-        for k in orders.clone() {
-            let (stamp, is_empty) = lists.list(k, mt).stamp();
-            if !is_empty {
+        let mut stamps = [[0; MAX_ORDER]; MOST_PLACES];
+        for (place, stamps) in places.iter().zip(&mut stamps) {
+            for k in place.order..=top {
+                let (stamp, is_empty) = lists.list(k, place.mt).stamp();
+                if !is_empty {
+                    return false;
+                }
+                stamps[k as usize] = stamp;
+            }
+            if lists.split.load(place.mt).smallest_from(place.order).is_some() {
                 return false;
             }
-            stamps[k as usize] = stamp;
-        }
-        if lists.split.load(mt).smallest_from(order).is_some() {
-            return false;
         }
         if planted(Bug::NoQuietCheck) || (quiet_before.is_some() && self.area.in_flight.others_quiet() == quiet_before)
         {
@@ -204,7 +246,10 @@ impl<'a> Buddy<'a> {
             yield_now();
             return false;
         }
-        !orders.clone().any(|k| lists.list(k, mt).stamp().0 != stamps[k as usize])
+        places
+            .iter()
+            .zip(&stamps)
+            .all(|(place, stamps)| (place.order..=top).all(|k| lists.list(k, place.mt).stamp().0 == stamps[k as usize]))
     }
 
     /// Frees a block we own to list type `mt` (`__free_one_page`, counters apart).
@@ -236,7 +281,7 @@ impl<'a> Buddy<'a> {
     /// The order of the free block that starts exactly at `x`, if there is one.
     pub fn free_order(&self, x: PageIdx) -> Option<u32> {
         let word = self.area.lists.word(x);
-        if matches!(word.kind(), crate::word::page_word::Kind::Free) {
+        if matches!(word.kind(), Kind::Free) {
             return Some(word.order());
         }
         let largest = x.trailing_zeros().min(self.area.rule.top);
@@ -257,33 +302,35 @@ impl<'a> Buddy<'a> {
         self.announced(|| self.area.spill_around(start));
         let mut moved = Moved::default();
         let mut x = start;
-        while x <= end {
-            let word = self.area.lists.word(x);
-            if matches!(word.kind(), crate::word::page_word::Kind::Free) {
-                let order = word.order();
-                if self.move_to_back(x, order, mt) {
-                    moved.nr_free += 1 << order;
-                    x += 1 << order;
-                }
-                continue;
+        loop {
+            x = self.skip_used(x, end, &mut moved.nr_movable);
+            if x > end {
+                return moved;
             }
-            moved.nr_movable += u64::from(self.counts_as_movable(x));
-            x += 1;
+            let word = self.area.lists.word(x);
+            if matches!(word.kind(), Kind::Free) && self.move_to_back(x, word.order(), mt) {
+                moved.nr_free += 1 << word.order();
+                x += 1 << word.order();
+            }
         }
-        moved
     }
 
-    /// On an LRU list, or the second page of an allocated compound block of two pages (whose page
-    /// count looks like the mark of a movable page).
-    fn counts_as_movable(&self, x: PageIdx) -> bool {
-        let info = self.info(x);
-        if info.is_movable() {
-            return true;
-        }
-        x & 1 == 1 && !info.is_allocated() && {
-            let head = self.info(x - 1);
-            head.is_compound() && head.order() == 1
-        }
+    /// The first page from `x` on that begins a free block, or `end + 1`. Counts the pages before
+    /// it that are movable: on an LRU list, or the second page of an allocated compound block of
+    /// two pages (whose page count looks like the mark of a movable page).
+    #[inline(always)]
+    fn skip_used(&self, x: PageIdx, end: PageIdx, nr_movable: &mut u64) -> PageIdx {
+        let mut before = if x & 1 == 1 && x <= end { self.info(x - 1) } else { PageInfo::NONE };
+        let free = self.pages().range(x, end).position(|desc| {
+            let is_free = matches!(PageWord::from_raw(desc.word.load(Acquire)).kind(), Kind::Free); // ORDERING(P2)
+            if !is_free {
+                let info = PageInfo::from_raw(desc.info.load(Relaxed)); // ORDERING(R4)
+                *nr_movable += u64::from(info.is_movable() | (before.is_compound_pair() & !info.is_allocated()));
+                before = info;
+            }
+            is_free
+        });
+        free.map_or(end + 1, |n| x + n as PageIdx)
     }
 
     /// Number of blocks in list (order, mt), counted by walking.

@@ -144,7 +144,7 @@ impl PageAllocator {
         if self.config().cma && mt == MigrateType::Movable {
             return None; // CMA pageblocks may have to be used first
         }
-        let x = desk.buddy.take_smallest(order, mt.index())?;
+        let x = desk.buddy.try_take_smallest(order, mt.index())?;
         let state = desk.state;
         state.modify_own(&zone.shared.nr_free_pages, &state.diff_free, -(1 << order));
         count(&state.pgalloc, 1 << order);

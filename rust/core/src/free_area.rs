@@ -103,6 +103,15 @@ impl FreeArea<'_> {
         self.register(mt).has(order) || !self.lists.lists.list(order, mt).is_empty()
     }
 
+    /// The first of `orders` of which one of these types has a block, and which of the types: the
+    /// first of them that has one.
+    #[inline(always)]
+    pub fn find_list(&self, mut orders: impl Iterator<Item = u32>, mts: [usize; 2]) -> Option<(u32, usize)> {
+        let registers = mts.map(|mt| self.register(mt));
+        let has = |i: usize, order| registers[i].has(order) || !self.lists.lists.list(order, mts[i]).is_empty();
+        orders.find_map(|order| (0..mts.len()).find(|i| has(*i, order)).map(|i| (order, i)))
+    }
+
     /// Is there a block of at least this order that an ordinary request could use?
     #[inline(always)]
     pub fn has_any_from(&self, order: u32) -> bool {

@@ -95,6 +95,16 @@ impl<'a> PageArray<'a> {
         }
     }
 
+    /// The descriptors of the pages `first..=last`, which lie in one block of the largest order.
+    #[inline(always)]
+    pub fn range(self, first: PageIdx, last: PageIdx) -> impl Iterator<Item = &'a PageDesc> {
+        debug_assert!(first > last || first >> HEAD_ORDER == last >> HEAD_ORDER);
+        let starts_with_head = first <= last && first & HEAD_MASK == 0;
+        let head = starts_with_head.then(|| self.page(first));
+        let rest = first as usize + usize::from(starts_with_head)..last as usize + 1;
+        head.into_iter().chain(self.pages.get(rest).unwrap_or_default())
+    }
+
     /// The descriptor of a page, if it exists.
     #[inline(always)]
     pub fn get(self, idx: PageIdx) -> Option<&'a PageDesc> {
@@ -122,6 +132,12 @@ mod tests {
         let mut places: Vec<*const PageDesc> = (0..nr_pages).map(|x| core::ptr::from_ref(array.page(x))).collect();
         assert_eq!(array.get(nr_pages - 1).map(core::ptr::from_ref), places.last().copied());
         assert!(array.get(nr_pages).is_none() && array.get(PageIdx::MAX).is_none());
+        for first in [0, 1, 2 << HEAD_ORDER, (1 << HEAD_ORDER) - 1] {
+            let last = (first & !HEAD_MASK) + HEAD_MASK;
+            let range = array.range(first, last).map(core::ptr::from_ref);
+            assert!(range.eq(places[first as usize..=last as usize].iter().copied()));
+            assert_eq!(array.range(last + 1, last).count(), 0);
+        }
         places.sort_unstable();
         places.dedup();
         assert_eq!(places.len(), nr_pages as usize);

@@ -1,7 +1,7 @@
 //! Taking blocks from a zone: smallest fit, fallback and stealing, the HighAtomic reserve, the
 //! watermark boost (mm/page_alloc.c, `__rmqueue` and what it calls).
 
-use crate::buddy::Moved;
+use crate::buddy::{MOST_PLACES, Moved, Place};
 use crate::cpu::Cpu;
 use crate::gfp::AllocFlags;
 use crate::pressure::PressureEvent;
@@ -60,22 +60,26 @@ impl Zone<'_> {
         let buddy = self.buddy(cpu);
         // Whether the next block comes from CMA depends on the counts after this one.
         let max = if may_use_cma { 1 } else { max };
-        let take = |from: MigrateType| buddy.take_run(order, from.index(), max).map(|(x, n)| (x, n, from));
+        // Blocks in flight do not count before there is nowhere else to look: who waited for them
+        // with others' lists full would wait for threads that stand still.
+        let take = |from: MigrateType| buddy.try_take_run(order, from.index(), max).map(|(x, n)| (x, n, from));
         let prefers_cma = may_use_cma && self.free_cma_approximate() > self.free_pages_approximate() / 2;
         let mut found = if prefers_cma { take(Cma) } else { None };
-        let mut nr_steals = 0;
+        let (mut nr_steals, mut patience) = (0, 0);
         while found.is_none() {
             found = take(mt);
             if found.is_none() && may_use_cma {
                 found = take(Cma);
             }
-            if found.is_none() {
-                if nr_steals == MOST_STEALS {
-                    found = Some((self.take_fallback(cpu, order, mt, flags)?, 1, mt));
-                } else if !self.rmqueue_fallback(cpu, order, mt, flags) {
-                    return None;
-                }
+            if found.is_none() && nr_steals < MOST_STEALS && self.rmqueue_fallback(cpu, order, mt, flags) {
                 nr_steals += 1;
+                continue;
+            }
+            if found.is_none() && nr_steals == MOST_STEALS {
+                found = self.take_fallback(cpu, order, mt, flags).map(|x| (x, 1, mt));
+            }
+            if found.is_none() && self.is_exhausted(cpu, order, mt, flags, &mut patience) {
+                return None;
             }
         }
         let (x, n, _) = found?;
@@ -88,9 +92,28 @@ impl Zone<'_> {
         found
     }
 
+    /// There was nothing for a request, not even to fall back to: may it fail?
+    #[cold]
+    #[inline(never)]
+    fn is_exhausted(self, cpu: &Cpu<'_>, order: u32, mt: MigrateType, flags: AllocFlags, patience: &mut u32) -> bool {
+        let mut places = [Place { order, mt: mt.index() }; MOST_PLACES];
+        let mut nr_places = 1;
+        let mut add = |order, mt: MigrateType| {
+            places[nr_places] = Place { order, mt: mt.index() };
+            nr_places += 1;
+        };
+        for from in FALLBACKS.get(mt.index()).into_iter().flatten() {
+            add(self.least_fallback_order(order, flags), *from);
+        }
+        if self.config.cma && flags.contains(AllocFlags::CMA) {
+            add(order, Cma);
+        }
+        self.buddy(cpu).is_exhausted(&places[..nr_places], patience)
+    }
+
     /// Takes a block from the HighAtomic reserve.
     pub fn take_highatomic(self, cpu: &Cpu<'_>, order: u32, request: MigrateType) -> Option<(PageIdx, MigrateType)> {
-        let x = self.buddy(cpu).take_smallest(order, HighAtomic.index())?;
+        let x = self.buddy(cpu).try_take_smallest(order, HighAtomic.index())?;
         self.trace.emit(cpu.id(), || Event::AllocZoneLocked { pfn: self.pfn(x), order, migratetype: request as u8 });
         Some((x, HighAtomic))
     }
@@ -100,14 +123,11 @@ impl Zone<'_> {
     #[cold]
     #[inline(never)]
     fn rmqueue_fallback(self, cpu: &Cpu<'_>, order: u32, mt: MigrateType, flags: AllocFlags) -> bool {
-        let top = self.config.max_order - 1;
-        let pageblock_order = self.config.pageblock_order;
-        let min = if flags.contains(AllocFlags::NOFRAGMENT) { pageblock_order } else { order };
-        let largest = (min..=top).rev().find_map(|c| self.find_suitable_fallback(c, mt));
-        let Some(mut choice) = largest else { return false };
+        let orders = self.least_fallback_order(order, flags)..self.config.max_order;
+        let Some(mut choice) = self.find_suitable_fallback(orders.rev(), mt) else { return false };
         if !choice.can_steal && mt == Movable && choice.order > order {
             // Nothing worth stealing: spoil the smallest block instead of the largest.
-            let Some(smallest) = (order..=top).find_map(|c| self.find_suitable_fallback(c, mt)) else { return false };
+            let Some(smallest) = self.find_suitable_fallback(order..self.config.max_order, mt) else { return false };
             choice = smallest;
         }
         let Some(x) = self.first_block(choice.order, choice.mt) else {
@@ -142,9 +162,9 @@ impl Zone<'_> {
     #[cold]
     #[inline(never)]
     fn take_fallback(self, cpu: &Cpu<'_>, order: u32, mt: MigrateType, flags: AllocFlags) -> Option<PageIdx> {
-        let min = if flags.contains(AllocFlags::NOFRAGMENT) { self.config.pageblock_order } else { order };
+        let orders = self.least_fallback_order(order, flags)..self.config.max_order;
         loop {
-            let choice = (min..self.config.max_order).rev().find_map(|c| self.find_suitable_fallback(c, mt))?;
+            let choice = self.find_suitable_fallback(orders.clone().rev(), mt)?;
             let taken = self.buddy(cpu).split_front(choice.order, choice.mt.index(), order, mt.index());
             if taken.is_some() {
                 return taken;
@@ -156,11 +176,19 @@ impl Zone<'_> {
         self.view().area.front(order, mt.index())
     }
 
-    /// `find_suitable_fallback` without `only_stealable`.
-    fn find_suitable_fallback(self, order: u32, mt: MigrateType) -> Option<Fallback> {
-        let from = FALLBACKS.get(mt.index())?.iter().copied().find(|f| self.has_free(order, *f))?;
+    /// The smallest order of another type that a request may fall back to.
+    #[inline(always)]
+    fn least_fallback_order(self, order: u32, flags: AllocFlags) -> u32 {
+        if flags.contains(AllocFlags::NOFRAGMENT) { self.config.pageblock_order } else { order }
+    }
+
+    /// `find_suitable_fallback` without `only_stealable`, for the first of these orders that has one.
+    #[inline(always)]
+    fn find_suitable_fallback(self, orders: impl Iterator<Item = u32>, mt: MigrateType) -> Option<Fallback> {
+        let types = FALLBACKS.get(mt.index())?;
+        let (order, i) = self.view().area.find_list(orders, types.map(MigrateType::index))?;
         let can_steal = order >= self.config.pageblock_order / 2 || mt != Movable || self.mobility_disabled();
-        Some(Fallback { order, mt: from, can_steal })
+        Some(Fallback { order, mt: types[i], can_steal })
     }
 
     /// `steal_suitable_fallback`.

@@ -140,11 +140,13 @@ pub enum Bug {
     EveryPairIsKept = 29,
     /// Who published a large block looks only at the registers that it knew before.
     NoSecondLookAtRegisters = 30,
+    /// A request that found nothing in several places makes sure of the first of them only.
+    OnlyFirstPlace = 31,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 30] = [
+    pub const ALL: [Bug; 31] = [
         Bug::NoPend,
         Bug::NoRecheck,
         Bug::NoRecheckAfterSpill,
@@ -175,6 +177,7 @@ impl Bug {
         Bug::FirstWithoutHelp,
         Bug::EveryPairIsKept,
         Bug::NoSecondLookAtRegisters,
+        Bug::OnlyFirstPlace,
     ];
 }
 

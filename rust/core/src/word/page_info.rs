@@ -135,6 +135,12 @@ impl PageInfo {
         self.is_allocated() && self.0 & COMPOUND != 0
     }
 
+    /// Head of a compound page of two pages?
+    pub const fn is_compound_pair(self) -> bool {
+        let relevant = KIND_MASK | COMPOUND | ORDER_MASK << ORDER_SHIFT;
+        self.0 & relevant == InfoKind::Allocated as u32 | COMPOUND | 1 << ORDER_SHIFT
+    }
+
     /// Came from the reserves?
     pub const fn is_pfmemalloc(self) -> bool {
         self.is_allocated() && self.0 & PFMEMALLOC != 0
@@ -147,7 +153,8 @@ impl PageInfo {
 
     /// Counts as movable for the stealing heuristic?
     pub const fn is_movable(self) -> bool {
-        matches!(self.kind(), InfoKind::None | InfoKind::Allocated) && self.0 & MOVABLE != 0
+        const { assert!(InfoKind::None as u32 | InfoKind::Allocated as u32 == 1) };
+        self.0 & (KIND_MASK & !1 | MOVABLE) == MOVABLE
     }
 
     /// The same allocated block with another reference count.
@@ -219,6 +226,7 @@ mod tests {
                     let info = PageInfo::allocated(order, compound, pfmemalloc);
                     assert_eq!(info.order(), order);
                     assert_eq!(info.is_compound(), compound && order > 0);
+                    assert_eq!(info.with_movable(true).is_compound_pair(), compound && order == 1);
                     assert_eq!(info.is_pfmemalloc(), pfmemalloc);
                     assert_eq!(info.refcount(), 1);
                     assert!(!info.is_movable());
@@ -249,6 +257,10 @@ mod tests {
                 assert!(!info.is_movable() && info.refcount() == 0);
             }
         }
+        assert!((0..1 << 12).map(PageInfo::from_raw).all(|info| {
+            info.is_compound_pair() == (info.is_compound() && info.order() == 1)
+                && info.is_movable() == (info.raw() & MOVABLE != 0 && info.raw() & KIND_MASK < 2)
+        }));
         assert!(!PageInfo::NONE.is_allocated_once(0) && !PageInfo::pcp(1 << 8, Remembered::Own).is_allocated_once(0));
         assert_eq!(PageInfo::NONE.raw(), 0);
         assert_eq!(PageInfo::offline().kind(), InfoKind::Offline);

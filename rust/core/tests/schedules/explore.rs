@@ -48,11 +48,14 @@ pub struct Case {
 }
 
 impl Case {
-    /// Is all memory of one type, now and always, so that it is easy to say whether a single page
-    /// was available?
-    fn has_one_type(&self) -> bool {
+    /// Is it easy to say whether a single page was available? Either all memory is of one type, now
+    /// and always, or every allocation looks at the lists of both types that cases have.
+    fn has_exact_failures(&self) -> bool {
+        let ops = || self.programs.iter().flatten();
         let moves = |op: &Op| matches!(op, Op::MoveBlock(..) | Op::Move(_, _, 1..) | Op::Steal(..));
-        self.start.types.iter().all(|mt| *mt == 0) && !self.programs.iter().flatten().any(moves)
+        let looks_at_one = |op: &Op| matches!(op, Op::Alloc(..) | Op::Bulk(..));
+        let has_one_type = self.start.types.iter().all(|mt| *mt == 0) && !ops().any(moves);
+        has_one_type || !ops().any(looks_at_one)
     }
 }
 
@@ -81,7 +84,7 @@ impl Explorer {
             let world = Rc::clone(world);
             Fiber::new(move || world.run_program(number))
         });
-        world.exact_failure.set(self.exact_failure && case.has_one_type());
+        world.exact_failure.set(self.exact_failure && case.has_exact_failures());
         world.leased.set(case.leased);
         world.reset(&case.start, &case.programs, self.planted);
         let mut script = Script::default();

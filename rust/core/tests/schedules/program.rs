@@ -1,6 +1,7 @@
 //! What fibers do.
 
 use crate::world::World;
+use pagebuddy_core::buddy::Place;
 use pagebuddy_core::free_area::Side;
 use pagebuddy_core::types::MigrateType;
 use pagebuddy_core::word::PageIdx;
@@ -10,6 +11,8 @@ use pagebuddy_core::word::PageIdx;
 pub enum Op {
     /// Allocate a block of an order from a list type.
     Alloc(u32, usize),
+    /// Allocate a block of an order from a list type or, if it has none, from the other one.
+    AllocAny(u32, usize),
     /// Allocate several blocks, in runs where there are some.
     Bulk(u32, u32, usize),
     /// Free a held block.
@@ -47,6 +50,23 @@ impl World {
         match *op {
             Op::Alloc(order, mt) => {
                 self.alloc_run(fiber, order, mt, 1);
+            }
+            Op::AllocAny(order, mt) => {
+                self.begin(fiber, 1 << order);
+                let places = [mt, 1 - mt].map(|mt| Place { order, mt });
+                let mut patience = 0;
+                loop {
+                    let taken = places.iter().find_map(|place| buddy.try_take_smallest(order, place.mt));
+                    if let Some(x) = taken {
+                        self.receive(fiber, x, order);
+                        break;
+                    }
+                    if buddy.is_exhausted(&places, &mut patience) {
+                        self.check_failure(fiber, order);
+                        break;
+                    }
+                }
+                self.end(fiber);
             }
             Op::Bulk(n, order, mt) => {
                 let mut left = n;
@@ -112,16 +132,21 @@ impl World {
                 n
             }
             None => {
-                let available = self.ledger.borrow().least_available(fiber);
-                assert!(
-                    !self.exact_failure.get() || order != 0 || available <= 0,
-                    "fiber {fiber} got nothing although {available} pages were always available"
-                );
+                self.check_failure(fiber, order);
                 0
             }
         };
         self.end(fiber);
         taken
+    }
+
+    /// An allocation got nothing.
+    fn check_failure(&self, fiber: u8, order: u32) {
+        let available = self.ledger.borrow().least_available(fiber);
+        assert!(
+            !self.exact_failure.get() || order != 0 || available <= 0,
+            "fiber {fiber} got nothing although {available} pages were always available"
+        );
     }
 
     fn free(&self, fiber: u8, i: usize, side: Side) {

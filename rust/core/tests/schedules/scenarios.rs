@@ -1,7 +1,9 @@
 //! Small cases for exhaustive search, each around one race.
 
 use crate::explore::Case;
-use crate::program::Op::{self, Alloc, Bulk, Free, FreeAll, FreeBack, Move, MoveBlock, Steal, Take, TakeFront};
+use crate::program::Op::{
+    self, Alloc, AllocAny, Bulk, Free, FreeAll, FreeBack, Move, MoveBlock, Steal, Take, TakeFront,
+};
 use crate::strategy::Rng;
 use crate::world::{AT_HEAD, Hint, World};
 use pagebuddy_core::buddy::Buddy;
@@ -179,6 +181,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "take_front_and_merge", build: |w| pages(w, 8, &[&[], &[2], &[]], &[1, 3, 5], &[&[TakeFront(0, 0)], &[F], &[TakeFront(0, 0), F]]) },
     Scenario { name: "steal_pop_push", build: |w| pages(w, 8, &[&[], &[], &[5]], &[1, 3], &[&[Steal(0, 0, 1)], &[A], &[F]]) },
     Scenario { name: "two_steals_and_free", build: |w| pages(w, 8, &[&[], &[], &[2]], &[1, 3], &[&[Steal(0, 0, 1)], &[Steal(0, 0, 1)], &[F]]) },
+    Scenario { name: "look_in_two_types", build: |w| pages(w, 4, &[&[], &[], &[]], &[3], &[&[AllocAny(0, 1)], &[Move(3, 0, 1)], &[Move(3, 0, 0)]]) },
     Scenario { name: "steal_register_element", build: |w| with(w, 8, &[&[Steal(1, 0, 1)], &[A], &[F]], |s| s.alloc(2, 0)) },
     Scenario { name: "move_block_free_alloc", build: |w| build(w, 8, (2, &[0, 1]), &[&[MoveBlock(0, 1)], &[F], &[A]], |s| {
         (0..8).for_each(|_| s.reserve(0));
@@ -256,7 +259,8 @@ fn random_op(rng: &mut Rng, nr_pages: PageIdx, nr_types: u64) -> Op {
     let mt = rng.below(nr_types) as usize;
     let block = (rng.below(u64::from(nr_pages)) as PageIdx) >> order << order;
     match rng.below(16) {
-        0..4 => Alloc(order, mt),
+        0..3 => Alloc(order, mt),
+        3 => AllocAny(order, mt),
         4 => Bulk(1 + rng.below(5) as u32, 0, mt),
         5 => Move(block, order, mt),
         6 => MoveBlock(block, mt),
