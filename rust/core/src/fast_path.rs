@@ -39,13 +39,16 @@ impl<'a> Zone<'a> {
         let highatomic = shared.nr_reserved_highatomic.load(Relaxed); // ORDERING(R7)
         let cma = if self.config.cma { self.free_cma_approximate() as u64 } else { 0 };
         let needed = self.watermark(which) + reserve + highatomic + cma + (1 << order) - 1;
-        // A free count below zero counts as zero. ORDERING(R7)
-        shared.nr_free_pages.load(Relaxed) > needed as i64 && (order == 0 || self.has_any_from(order))
+        let free = shared.nr_free_pages.load(Relaxed); // ORDERING(R7)
+        // A count below zero counts as zero.
+        free > 0 && free as u64 > needed && (order == 0 || self.has_any_from(order))
     }
 
+    /// Is there a block of at least this order? Mostly one of the largest, which fits any request.
     #[inline(never)]
     fn has_any_from(self, order: u32) -> bool {
-        self.view().area.has_any_from(order)
+        let area = &self.view().area;
+        (0..MIGRATE_PCPTYPES).any(|mt| !area.lists.lists.list(area.rule.top, mt).is_empty()) || area.has_any_from(order)
     }
 
     #[inline(always)]
@@ -93,21 +96,34 @@ impl PageAllocator {
     /// node may serve.
     #[inline(always)]
     pub(crate) fn alloc_ready(&self, cpu: usize, gfp: Gfp, order: u32, nid: u32) -> Option<Pfn> {
-        if order == 0 { self.alloc_page_ready(cpu, gfp, nid) } else { self.alloc_block_ready(cpu, gfp, order, nid) }
+        if order == 0 {
+            self.alloc_page_ready(cpu, gfp, nid)
+        } else if self.pcp_orders().contains(order) {
+            self.alloc_block_ready(cpu, gfp, order, nid)
+        } else {
+            self.alloc_large_ready(cpu, gfp, order, nid)
+        }
     }
 
     #[inline(never)]
     fn alloc_page_ready(&self, cpu: usize, gfp: Gfp, nid: u32) -> Option<Pfn> {
-        self.alloc_ready_of(cpu, gfp, 0, nid)
+        self.alloc_ready_of(cpu, gfp, 0, nid, true)
     }
 
     #[inline(never)]
     fn alloc_block_ready(&self, cpu: usize, gfp: Gfp, order: u32, nid: u32) -> Option<Pfn> {
-        if order >= self.config().max_order { None } else { self.alloc_ready_of(cpu, gfp, order, nid) }
+        self.alloc_ready_of(cpu, gfp, order, nid, true)
     }
 
+    #[inline(never)]
+    fn alloc_large_ready(&self, cpu: usize, gfp: Gfp, order: u32, nid: u32) -> Option<Pfn> {
+        if order >= self.config().max_order { None } else { self.alloc_ready_of(cpu, gfp, order, nid, false) }
+    }
+
+    /// One body for three functions, of which each does only what it needs: orders in or not in
+    /// per-cpu lists, and single pages.
     #[inline(always)]
-    fn alloc_ready_of(&self, cpu: usize, gfp: Gfp, order: u32, nid: u32) -> Option<Pfn> {
+    fn alloc_ready_of(&self, cpu: usize, gfp: Gfp, order: u32, nid: u32, has_lists: bool) -> Option<Pfn> {
         let gfp = Gfp(gfp.0 & self.machine().gfp_allowed_mask.load(Relaxed)); // ORDERING(R7)
         let (number, highest) = self.first_zone(nid, gfp)?;
         if self.trace().is_on() {
@@ -121,7 +137,7 @@ impl PageAllocator {
         let desk = zone.desk(cpu);
         let _lease = self.lease(desk)?;
         let state = desk.state;
-        let x = if order == 0 || self.pcp_orders().contains(order) {
+        let x = if has_lists {
             let x = zone.take_ready(desk, order, mt.index())?;
             count(&state.pgalloc, 1);
             x
@@ -154,21 +170,32 @@ impl PageAllocator {
     /// A block to the cpu's list of its zone, or to the zone. True if that was all there is to do.
     #[inline(always)]
     pub(crate) fn free_ready(&self, cpu: usize, pfn: Pfn, order: u32) -> bool {
-        if order == 0 { self.free_page_ready(cpu, pfn) } else { self.free_block_ready(cpu, pfn, order) }
+        if order == 0 {
+            self.free_page_ready(cpu, pfn)
+        } else if self.pcp_orders().contains(order) {
+            self.free_block_ready(cpu, pfn, order)
+        } else {
+            self.free_large_ready(cpu, pfn, order)
+        }
     }
 
     #[inline(never)]
     fn free_page_ready(&self, cpu: usize, pfn: Pfn) -> bool {
-        self.free_ready_of(cpu, pfn, 0)
+        self.free_ready_of(cpu, pfn, 0, true)
     }
 
     #[inline(never)]
     fn free_block_ready(&self, cpu: usize, pfn: Pfn, order: u32) -> bool {
-        order < self.config().max_order && self.free_ready_of(cpu, pfn, order)
+        self.free_ready_of(cpu, pfn, order, true)
+    }
+
+    #[inline(never)]
+    fn free_large_ready(&self, cpu: usize, pfn: Pfn, order: u32) -> bool {
+        order < self.config().max_order && self.free_ready_of(cpu, pfn, order, false)
     }
 
     #[inline(always)]
-    fn free_ready_of(&self, cpu: usize, pfn: Pfn, order: u32) -> bool {
+    fn free_ready_of(&self, cpu: usize, pfn: Pfn, order: u32, has_lists: bool) -> bool {
         if self.trace().is_on() {
             return false;
         }
@@ -187,7 +214,7 @@ impl PageAllocator {
         let Some(_lease) = self.lease(desk) else { return false };
         // ORDERING(P8): AcqRel, what we wrote into the block happens before the next one's use.
         let claim = |new: PageInfo| info.compare_exchange(old.raw(), new.raw(), AcqRel, Relaxed).is_ok();
-        if order == 0 || self.pcp_orders().contains(order) {
+        if has_lists {
             zone.put_ready(desk, x, order, mt.index(), claim)
         } else {
             claim(PageInfo::NONE) && self.put_into_zone(zone, desk, x, order, mt)
