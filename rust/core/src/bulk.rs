@@ -102,33 +102,30 @@ impl PageAllocator {
         let cpu = self.enter(cpu);
         let nr_slots = slots.len();
         let wanted = slots[start..].iter().filter(|slot| slot.is_empty()).count();
-        let mut empty = slots.iter_mut().enumerate().skip(start).filter(|(_, slot)| slot.is_empty()).peekable();
-        let mut taken = 0;
-        let mut give = |x: PageIdx| {
-            zone.view().set_info(x, PageInfo::allocated(0, false, false));
-            if let Some((_, slot)) = empty.next() {
-                slot.fill(zone.pfn(x));
-            }
-            taken += 1;
-        };
-        if let Some(pcp) = zone.pcp(&cpu) {
-            pcp.take_many(&cpu, mt, flags, wanted, give);
+        let mut rest = slots[start..].iter_mut();
+        let (info, base_pfn) = (PageInfo::allocated(0, false, false), zone.base_pfn);
+        let mut places = rest.by_ref().filter(|slot| slot.is_empty());
+        let fill = |slot: &mut S, x: PageIdx| slot.fill(base_pfn + Pfn::from(x));
+        let taken = if let Some(pcp) = zone.pcp(&cpu) {
+            pcp.take_many(&cpu, mt, flags, wanted, places, info, fill)
         } else {
-            for _ in 0..wanted {
-                let Some((x, from)) = zone.rmqueue_locked(&cpu, 0, mt, flags) else { break };
+            let take_one = || {
+                let (x, from) = zone.rmqueue_locked(&cpu, 0, mt, flags)?;
                 zone.mod_free_pages(&cpu, -1);
                 if from == MigrateType::Cma {
                     zone.mod_free_cma(&cpu, -1);
                 }
-                give(x);
-            }
-        }
-        let filled = empty.peek().map_or(nr_slots, |(first_empty, _)| *first_empty);
+                zone.view().set_info(x, info);
+                places.next().map(|slot| fill(slot, x))
+            };
+            core::iter::from_fn(take_one).take(wanted).count()
+        };
+        let filled = nr_slots - rest.skip_while(|slot| !slot.is_empty()).count();
         if filled == 0 {
             return None;
         }
-        zone.count_pgalloc(&cpu, taken);
-        zone.count_numa_allocation(&cpu, preferred, taken);
+        zone.count_pgalloc(&cpu, taken as u64);
+        zone.count_numa_allocation(&cpu, preferred, taken as u64);
         if let Some(fallbacks) = cpu.leave() {
             fallbacks.into_iter().for_each(|event| as_memalloc(|| hooks.event(event)));
         }

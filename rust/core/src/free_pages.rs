@@ -9,6 +9,7 @@ use crate::error::{BadPage, BadPageReason};
 use crate::free_area::Side;
 use crate::page_state::PageState;
 use crate::run::for_each_run;
+use crate::sync::{AcqRel, Relaxed};
 use crate::trace::Event;
 use crate::types::{MigrateType, Pfn};
 use crate::word::PageIdx;
@@ -25,14 +26,13 @@ enum Drop {
     KeptFirstPage,
 }
 
-/// A single page that was allocated and is ours now.
-struct Claimed<'a> {
-    zone: Zone<'a>,
-    x: PageIdx,
-    /// What its info word was.
-    info: PageInfo,
-    /// Type of its pageblock.
-    mt: MigrateType,
+/// What is known of single pages that were allocated and are ours now. Their info words tell the
+/// rest.
+struct Claims<'a> {
+    /// The zone and the type of all of them, if they are the same.
+    alike: Option<(Zone<'a>, MigrateType)>,
+    /// Some are of isolated pageblocks.
+    has_isolated: bool,
 }
 
 impl Zone<'_> {
@@ -136,6 +136,53 @@ impl Zone<'_> {
                 None => return false,
             }
         }
+    }
+
+    /// Makes allocated single pages ours as long as they are good and lie in one aligned block of
+    /// order `window`, where all have type `mt`: how many, and whether the next one was good, too.
+    #[inline]
+    fn claim_in_window(self, pfns: &[Pfn], window: u32, mt: MigrateType) -> (usize, bool) {
+        let (pages, base_pfn) = (self.pages(), self.base_pfn);
+        let block = pfns.first().map_or(0, |pfn| pfn >> window);
+        let mut likely = PageInfo::allocated(0, false, false);
+        for (nr_claimed, &pfn) in pfns.iter().enumerate() {
+            if pfn >> window != block {
+                return (nr_claimed, true);
+            }
+            let word = &pages.page((pfn - base_pfn) as PageIdx).info;
+            // ORDERING(P8): AcqRel, what all former users wrote happens before the next one's use.
+            let claim = |from: PageInfo| word.compare_exchange(from.raw(), from.claimed(mt).raw(), AcqRel, Relaxed);
+            // An exchange waits for the loads before it, so the word is not looked at first: it is
+            // most likely what the last one was.
+            if let Err(seen) = claim(likely) {
+                likely = PageInfo::from_raw(seen);
+                if !likely.is_allocated_once(0) || claim(likely).is_err() {
+                    return (nr_claimed, false);
+                }
+            }
+        }
+        (pfns.len(), true)
+    }
+
+    /// Frees claimed pages of this zone and one type, in the given order.
+    #[inline(always)]
+    fn free_claimed(self, cpu: &Cpu<'_>, mt: MigrateType, pfns: &[Pfn]) {
+        let base_pfn = self.base_pfn;
+        let pages = pfns.iter().map(move |&pfn| (pfn - base_pfn) as PageIdx);
+        if mt != MigrateType::Isolate
+            && let Some(pcp) = self.pcp(cpu)
+        {
+            pcp.commit_run(cpu, mt, pages);
+        } else {
+            self.free_directly(cpu, mt, pages);
+        }
+    }
+
+    /// Frees single pages of one type that are ours to the zone.
+    #[inline(never)]
+    fn free_directly(self, cpu: &Cpu<'_>, mt: MigrateType, pages: impl Iterator<Item = PageIdx> + Clone) {
+        pages.clone().for_each(|x| self.view().set_info(x, PageInfo::NONE));
+        for_each_run(pages, self.view().run_window(), |run| self.free_run(cpu, run, mt, Side::Likely));
     }
 
     /// Frees a block that is ours already and whose info word is NONE.
@@ -292,68 +339,139 @@ impl PageAllocator {
     /// Frees single pages in one call (`free_unref_page_list`): pages of isolated pageblocks first,
     /// then the others, each group in the given order. If one is wrong, nothing is freed.
     pub fn free_page_list(&self, cpu: CpuChoice, pfns: &[Pfn]) -> Result<(), BadPage> {
-        let claimed = self.claim_list(pfns)?;
         let cpu = self.enter(cpu);
-        if self.trace().is_on() {
-            for page in &claimed {
-                self.trace().emit(cpu.id(), || Event::Free { pfn: page.zone.pfn(page.x), order: 0 });
-            }
+        if self.free_list_ready(&cpu, pfns) {
+            return Ok(());
         }
-        for page in claimed.iter().filter(|page| page.mt == MigrateType::Isolate) {
-            page.zone.free_one_page(&cpu, page.x, 0, page.mt, Side::Likely);
-        }
-        let mut rest = &claimed[..];
-        while let Some(Claimed { zone, x, mt, .. }) = rest.first() {
-            // Events tell of one page after the other.
-            let alike = |page: &&Claimed<'_>| page.zone.number == zone.number && page.mt == *mt;
-            let len = if self.trace().is_on() { 1 } else { rest.iter().take_while(alike).count() };
-            let (run, after) = rest.split_at(len);
-            rest = after;
-            if *mt == MigrateType::Isolate {
-                continue;
-            }
-            zone.trace.emit(cpu.id(), || Event::FreeBatched { pfn: zone.pfn(*x) });
-            match zone.pcp(&cpu) {
-                Some(pcp) => pcp.commit_run(&cpu, *mt, run.iter().map(|page| page.x)),
-                None => for_each_run(run.iter().map(|page| page.x), zone.view().run_window(), |run| {
-                    zone.free_run(&cpu, run, *mt, Side::Likely);
-                }),
-            }
+        let claims = self.claim_list(pfns)?;
+        if let Some((zone, mt)) = claims.alike
+            && !self.trace().is_on()
+        {
+            zone.free_claimed(&cpu, mt, pfns);
+        } else if claims.has_isolated {
+            let is_isolated = |pfn: &Pfn| self.claim_of(*pfn).is_some_and(|claim| claim.1 == MigrateType::Isolate);
+            let (isolated, others): (Vec<Pfn>, Vec<Pfn>) = pfns.iter().partition(|pfn| is_isolated(pfn));
+            self.trace_frees(&cpu, pfns);
+            self.free_claimed_lists(&cpu, &isolated);
+            self.free_claimed_lists(&cpu, &others);
+        } else {
+            self.trace_frees(&cpu, pfns);
+            self.free_claimed_lists(&cpu, pfns);
         }
         Ok(())
     }
 
-    /// Makes allocated single pages ours: all of them, or none and why.
-    fn claim_list(&self, pfns: &[Pfn]) -> Result<Vec<Claimed<'_>>, BadPage> {
-        let mut claimed = Vec::with_capacity(pfns.len());
-        for &pfn in pfns {
-            match self.claim_single(pfn) {
-                Ok(page) => claimed.push(page),
-                Err(bad) => {
-                    let comes_twice = claimed.iter().any(|page| page.zone.pfn(page.x) == pfn);
-                    claimed.iter().for_each(|page| page.zone.view().set_info(page.x, page.info));
-                    return Err(if comes_twice { BadPage { pfn, reason: BadPageReason::AlreadyFree } } else { bad });
-                }
-            }
+    /// The commonest list in one piece: new pages of one zone and type, for which the per-cpu list
+    /// has room. True if that was all there is to do; otherwise nothing is done.
+    #[inline(always)]
+    fn free_list_ready(&self, cpu: &Cpu<'_>, pfns: &[Pfn]) -> bool {
+        let Some(&first) = pfns.first() else { return true };
+        let Some((zone, mut window)) = self.zone_around(first) else { return false };
+        let Some(pcp) = zone.pcp(cpu) else { return false };
+        let (base_pfn, mut block) = (zone.base_pfn, first >> window);
+        let mt = zone.blocks().get(zone.idx(first));
+        if mt == MigrateType::Isolate || self.trace().is_on() {
+            return false;
         }
-        Ok(claimed)
+        let fits = |pfn: Pfn| {
+            pfn >> window == block || {
+                let around = self.zone_around(pfn).filter(|around| around.0.number == zone.number);
+                around.is_some_and(|(_, its_window)| {
+                    (window, block) = (its_window, pfn >> its_window);
+                    zone.blocks().get(zone.idx(pfn)) == mt
+                })
+            }
+        };
+        let index = |pfn: Pfn| (pfn - base_pfn) as PageIdx;
+        pcp.commit_ready(cpu, mt, pfns, fits, index, PageInfo::allocated(0, false, false))
     }
 
-    /// Makes an allocated single page ours.
-    #[inline(always)]
-    fn claim_single(&self, pfn: Pfn) -> Result<Claimed<'_>, BadPage> {
-        let (zone, x) = self.locate(pfn)?;
-        let info = zone.load_info(x);
-        if !info.is_allocated_once(0) {
-            let is_referenced = info.is_allocated() && info.order() == 0;
-            let referenced = BadPage { pfn, reason: BadPageReason::StillReferenced };
-            return Err(if is_referenced { referenced } else { self.bad_page(pfn, Some(0)) });
+    fn trace_frees(&self, cpu: &Cpu<'_>, pfns: &[Pfn]) {
+        if self.trace().is_on() {
+            pfns.iter().for_each(|&pfn| self.trace().emit(cpu.id(), || Event::Free { pfn, order: 0 }));
         }
-        if !zone.replace_info(x, info, PageInfo::NONE) {
-            return Err(self.bad_page(pfn, Some(0)));
+    }
+
+    /// Frees claimed pages of any zones and types in the given order.
+    #[inline(never)]
+    fn free_claimed_lists(&self, cpu: &Cpu<'_>, pfns: &[Pfn]) {
+        let mut rest = pfns;
+        while let Some((zone, mt)) = rest.first().and_then(|&pfn| self.claim_of(pfn)) {
+            let is_alike = |other: Option<(Zone<'_>, MigrateType)>| {
+                other.is_some_and(|other| other.0.number == zone.number && other.1 == mt)
+            };
+            // Events tell of one page after the other.
+            let is_traced = self.trace().is_on();
+            let len = if is_traced { 1 } else { rest.iter().take_while(|pfn| is_alike(self.claim_of(**pfn))).count() };
+            let (alike, after) = rest.split_at(len);
+            if mt != MigrateType::Isolate {
+                self.trace().emit(cpu.id(), || Event::FreeBatched { pfn: alike[0] });
+            }
+            zone.free_claimed(cpu, mt, alike);
+            rest = after;
         }
-        // Read once: the pageblock may be isolated meanwhile.
-        Ok(Claimed { zone, x, info, mt: zone.blocks().get(x) })
+    }
+
+    /// Zone and type of a page that [`Self::claim_list`] claimed.
+    fn claim_of(&self, pfn: Pfn) -> Option<(Zone<'_>, MigrateType)> {
+        let zone = self.zone_of(pfn)?;
+        Some((zone, zone.load_info(zone.idx(pfn)).claimed_type()))
+    }
+
+    /// Makes allocated single pages ours: all of them, or none and why.
+    fn claim_list(&self, pfns: &[Pfn]) -> Result<Claims<'_>, BadPage> {
+        let mut claims = Claims { alike: None, has_isolated: false };
+        let mut rest = pfns;
+        while let Some(&first) = rest.first() {
+            let Some((zone, window)) = self.zone_around(first) else {
+                return Err(self.unclaim(pfns, pfns.len() - rest.len()));
+            };
+            // Read once: the pageblock may be isolated meanwhile.
+            let mt = zone.blocks().get(zone.idx(first));
+            let is_first = rest.len() == pfns.len();
+            let is_alike = claims.alike.is_some_and(|alike| alike.0.number == zone.number && alike.1 == mt);
+            claims.alike = (is_first || is_alike).then_some((zone, mt));
+            claims.has_isolated |= mt == MigrateType::Isolate;
+            let (nr_claimed, is_good) = zone.claim_in_window(rest, window, mt);
+            rest = &rest[nr_claimed..];
+            if !is_good {
+                return Err(self.unclaim(pfns, pfns.len() - rest.len()));
+            }
+        }
+        Ok(claims)
+    }
+
+    /// The zone of a page, and the order of a block around it of which all pages belong to that zone
+    /// and to one pageblock.
+    #[inline(never)]
+    fn zone_around(&self, pfn: Pfn) -> Option<(Zone<'_>, u32)> {
+        match self.zone_of_whole(pfn) {
+            Some(zone) => Some((zone, zone.view().run_window())),
+            None => Some((self.zone_of(pfn)?, 0)),
+        }
+    }
+
+    /// Gives claimed pages back to their owner; what is wrong with the one after them.
+    #[cold]
+    #[inline(never)]
+    fn unclaim(&self, pfns: &[Pfn], nr_claimed: usize) -> BadPage {
+        let (claimed, pfn) = (&pfns[..nr_claimed], pfns[nr_claimed]);
+        let reason = match self.locate(pfn).map(|(zone, x)| zone.load_info(x)) {
+            Err(bad) => Some(bad.reason),
+            Ok(_) if claimed.contains(&pfn) => Some(BadPageReason::AlreadyFree),
+            Ok(info) if info.is_allocated() && info.order() == 0 && info.refcount() != 1 => {
+                Some(BadPageReason::StillReferenced)
+            }
+            _ => None,
+        };
+        let bad = reason.map_or_else(|| self.bad_page(pfn, Some(0)), |reason| BadPage { pfn, reason });
+        for &pfn in claimed {
+            if let Some(zone) = self.zone_of(pfn) {
+                let x = zone.idx(pfn);
+                zone.view().set_info(x, zone.load_info(x).unclaimed());
+            }
+        }
+        bad
     }
 
     /// Frees `nr_pages` single pages from `pfn` on, ascending (`free_pages_exact`).

@@ -12,7 +12,7 @@ use crate::sync::{AtomicU32, Relaxed};
 use crate::trace::Event;
 use crate::types::{MIGRATE_PCPTYPES, MigrateType};
 use crate::word::PageIdx;
-use crate::word::page_info::Remembered;
+use crate::word::page_info::{PageInfo, Remembered};
 use crate::zone::Zone;
 
 /// A drain has at most one aligned block of this order in its hands, in case it is killed.
@@ -135,16 +135,19 @@ impl<'a> Pcp<'a> {
         Some(x)
     }
 
-    /// Takes up to `n` single pages as so many calls of [`Self::take`] would; each goes to `give`,
-    /// which writes its info word. How many there were.
+    /// Takes up to `n` single pages as so many calls of [`Self::take`] would, for so many places; each
+    /// gets the info word `info` and is given to its place. How many there were.
     #[inline(always)]
-    pub fn take_many(
+    #[expect(clippy::too_many_arguments, reason = "what is taken and where it goes, in one call")]
+    pub fn take_many<T>(
         self,
         cpu: &Cpu<'_>,
         mt: MigrateType,
         flags: AllocFlags,
         n: usize,
-        mut give: impl FnMut(PageIdx),
+        mut places: impl Iterator<Item = T>,
+        info: PageInfo,
+        mut give: impl FnMut(T, PageIdx),
     ) -> usize {
         let list = self.deque(self.zone.pcp_list_index(0, mt.index()));
         let mut taken = 0;
@@ -152,7 +155,7 @@ impl<'a> Pcp<'a> {
             if list.is_empty() {
                 self.refill(cpu, list, 0, mt, flags);
             }
-            let some = list.pop_front_many(n - taken, &mut give);
+            let some = list.pop_front_many(&mut places, info, &mut give);
             if some == 0 {
                 break;
             }
@@ -176,9 +179,7 @@ impl<'a> Pcp<'a> {
             } else {
                 Remembered::Own
             };
-            for x in (first..).step_by(1 << order).take(n as usize) {
-                list.push_back(x, remembered);
-            }
+            list.push_back_run(first, order, n, remembered);
             taken += n;
         }
         self.zone.mod_free_pages(cpu, -(i64::from(taken) << order));
@@ -230,6 +231,30 @@ impl<'a> Pcp<'a> {
             self.zone.count_pgfree(cpu, n as u64);
             self.grow(cpu, n as u32);
         }
+    }
+
+    /// Makes single pages of one type ours and puts them on the lists, as so many calls of
+    /// [`Self::commit`] would: if no drain comes of it, and each fits and has the info word `from`.
+    /// Otherwise false, and nothing is done.
+    #[inline(always)]
+    pub fn commit_ready<T: Copy>(
+        self,
+        cpu: &Cpu<'_>,
+        mt: MigrateType,
+        pages: &[T],
+        fits: impl FnMut(T) -> bool,
+        index: impl Fn(T) -> PageIdx,
+        from: PageInfo,
+    ) -> bool {
+        let (list_type, remembered) = filed_under(mt);
+        let list = self.deque(self.zone.pcp_list_index(0, list_type.index()));
+        let room = self.effective_high().saturating_sub(self.count());
+        let is_done = pages.len() < room as usize && list.claim_front_many(pages, fits, index, from, remembered);
+        if is_done {
+            set(&self.state.count, self.count() + pages.len() as u32);
+            self.zone.count_pgfree(cpu, pages.len() as u64);
+        }
+        is_done
     }
 
     /// So many pages more are on the lists; drains them if they are too many.

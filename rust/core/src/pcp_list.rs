@@ -10,9 +10,10 @@
 use crate::page_array::PageArray;
 use crate::run::Run;
 use crate::segment::{Desk, PCP_WINDOW, PcpList, PcpWindow};
-use crate::sync::{AtomicU32, Relaxed};
+use crate::sync::{AcqRel, AtomicU32, Relaxed};
 use crate::word::page_info::{InfoKind, PageInfo, Remembered};
 use crate::word::{NIL, PageIdx};
+use core::hint::black_box;
 
 /// Entries that change between window and chain at a time.
 const HALF: u32 = PCP_WINDOW / 2;
@@ -136,17 +137,158 @@ impl<'a> PcpDeque<'a> {
         Some(x)
     }
 
-    /// Takes up to `n` pages from the front; each goes to `give`, which writes its info word. How
-    /// many there were.
+    /// Takes a page from the front for each of some places, as long as there are any; each gets the
+    /// info word `info` and is given to its place. How many there were.
     #[inline(always)]
-    pub fn pop_front_many(self, n: usize, mut give: impl FnMut(PageIdx)) -> usize {
+    pub fn pop_front_many<T>(
+        self,
+        places: &mut impl Iterator<Item = T>,
+        info: PageInfo,
+        mut give: impl FnMut(T, PageIdx),
+    ) -> usize {
+        let (mut first, nr) = (get(&self.list.first), get(&self.list.nr));
+        let mut left = nr;
+        while left > 0 {
+            let Some(place) = places.next() else { break };
+            let x = get(self.place(first));
+            self.set_info(x, info);
+            give(place, x);
+            (first, left) = (first.wrapping_add(1), left - 1);
+        }
+        set(&self.list.first, first);
+        set(&self.list.nr, left);
+        let from_chain = if left == 0 { self.pop_chain_many(places, info, give) } else { 0 };
+        (nr - left) as usize + from_chain
+    }
+
+    /// The part of [`Self::pop_front_many`] that comes from the chain; the window is empty.
+    ///
+    /// The neighbours' links are mended once, after the last page.
+    #[inline(always)]
+    fn pop_chain_many<T>(
+        self,
+        places: &mut impl Iterator<Item = T>,
+        info: PageInfo,
+        mut give: impl FnMut(T, PageIdx),
+    ) -> usize {
+        let (mut before, mut x) = (NIL, end(&self.list.head));
         let mut taken = 0;
-        while taken < n {
-            let Some(x) = self.pop_front() else { break };
-            give(x);
+        // Most pages lie side by side. Where the next one most likely is, is known before the link to it
+        // is loaded, so the processor need not wait for one link after the other, as long as it is
+        // a branch that decides (`black_box`: it may not become a move).
+        let mut step = 0;
+        while x != NIL {
+            let Some(place) = places.next() else { break };
+            let likely = x.wrapping_add(step);
+            let word = &self.pages.page(x).info;
+            let next = PageInfo::from_raw(get(word)).link() ^ before;
+            set(word, info.raw());
+            give(place, x);
             taken += 1;
+            before = x;
+            x = likely;
+            if next != likely {
+                step = black_box(next.wrapping_sub(before));
+                x = next;
+            }
+        }
+        let mut first = NIL;
+        if x != NIL {
+            // The next one goes to the window, which may not be empty.
+            set(self.place(get(&self.list.first)), x);
+            set(&self.list.nr, 1);
+            first = self.info(x).link() ^ before;
+            if first != NIL {
+                self.relink(first, x, NIL);
+            }
+        }
+        set_end(&self.list.head, first);
+        if first == NIL {
+            set_end(&self.list.tail, NIL);
         }
         taken
+    }
+
+    /// [`Self::push_front_many`] of pages that are not ours yet: each becomes ours as its info word
+    /// turns from `from` into that of the entry. If one does not, or does not `fit`, nothing is done.
+    ///
+    /// The last ones, half a window at most, go to the window, all others to the chain.
+    #[inline(always)]
+    pub fn claim_front_many<T: Copy>(
+        self,
+        pages: &[T],
+        mut fits: impl FnMut(T) -> bool,
+        index: impl Fn(T) -> PageIdx,
+        from: PageInfo,
+        remembered: Remembered,
+    ) -> bool {
+        // ORDERING(P8): AcqRel, what all former users wrote happens before the next one's use.
+        let claim = |x: PageIdx, link: PageIdx| {
+            let entry = PageInfo::pcp(link, remembered).raw();
+            // An exchange waits for the loads before it, so the word is not looked at first.
+            self.pages.page(x).info.compare_exchange(from.raw(), entry, AcqRel, Relaxed).is_ok() // ORDERING(P8)
+        };
+        let Some(&bottom) = pages.first().filter(|page| fits(**page)) else { return false };
+        if get(&self.list.nr) > HALF {
+            Self::spill(self.list, self.window, self.pages); // room for half a window
+        }
+        let (bottom, old) = (index(bottom), self.first());
+        let (mut current, mut next) = (bottom, old);
+        let (chained, windowed) = pages.split_at(pages.len().saturating_sub(HALF as usize));
+        // The entry of a page names both neighbours, so it is claimed once the next one is known.
+        for (nr_claimed, &page) in chained.iter().enumerate().skip(1) {
+            if !fits(page) || !claim(current, index(page) ^ next) {
+                return self.unclaim(&pages[..nr_claimed - 1], index, from);
+            }
+            (next, current) = (current, index(page));
+        }
+        let is_top_good = chained.is_empty() || claim(current, NIL ^ next);
+        if !is_top_good {
+            return self.unclaim(&pages[..chained.len() - 1], index, from);
+        }
+        let mut first = get(&self.list.first);
+        for (nr_claimed, &page) in windowed.iter().enumerate() {
+            if !fits(page) || !claim(index(page), 0) {
+                return self.unclaim(&pages[..chained.len() + nr_claimed], index, from);
+            }
+            first = first.wrapping_sub(1);
+            set(self.place(first), index(page));
+        }
+        if !chained.is_empty() {
+            self.spill_below(bottom);
+            set_end(&self.list.head, current);
+        }
+        set(&self.list.first, first);
+        set(&self.list.nr, get(&self.list.nr) + windowed.len() as u32);
+        true
+    }
+
+    /// Gives claimed pages back to their owner; not the whole list was claimed.
+    #[cold]
+    fn unclaim<T: Copy>(self, claimed: &[T], index: impl Fn(T) -> PageIdx, from: PageInfo) -> bool {
+        claimed.iter().for_each(|page| self.set_info(index(*page), from));
+        false
+    }
+
+    /// Moves the whole window to the chain, in front of which `before` will be.
+    #[inline(always)]
+    fn spill_below(self, before: PageIdx) {
+        let (mut first, nr) = (get(&self.list.first), get(&self.list.nr));
+        let head = end(&self.list.head);
+        let (mut before, mut x) = (before, if nr == 0 { NIL } else { get(self.place(first)) });
+        for left in (0..nr).rev() {
+            first = first.wrapping_add(1);
+            let next = if left == 0 { head } else { get(self.place(first)) };
+            self.set_info(x, self.info(x).with_link(before ^ next));
+            (before, x) = (x, next);
+        }
+        // The window is empty only if the list is: then the chain is empty, too.
+        if head == NIL {
+            set_end(&self.list.tail, before)
+        } else {
+            self.relink(head, NIL, before)
+        }
+        set(&self.list.nr, 0);
     }
 
     // ---- the back ---------------------------------------------------------------------------
@@ -169,6 +311,40 @@ impl<'a> PcpDeque<'a> {
             self.relink(last, NIL, x);
         }
         set_end(&self.list.tail, x);
+    }
+
+    /// Puts `n` blocks of an order that lie side by side at the back, ascending.
+    #[inline(always)]
+    pub fn push_back_run(self, first: PageIdx, order: u32, n: u32, remembered: Remembered) {
+        let size = 1 << order;
+        let last = first + ((n - 1) << order);
+        let mut x = first;
+        if get(&self.list.head) == 0 {
+            let (number, nr) = (get(&self.list.first), get(&self.list.nr));
+            // Half a window, so that there is room in front.
+            let windowed = n.min(HALF.saturating_sub(nr));
+            for i in nr..nr + windowed {
+                self.set_info(x, PageInfo::pcp(0, remembered));
+                set(self.place(number.wrapping_add(i)), x);
+                x += size;
+            }
+            set(&self.list.nr, nr + windowed);
+            if windowed == n {
+                return;
+            }
+        }
+        let mut before = end(&self.list.tail);
+        if before == NIL {
+            set_end(&self.list.head, x);
+        } else {
+            self.relink(before, NIL, x);
+        }
+        while x != last {
+            self.set_info(x, PageInfo::pcp(before ^ (x + size), remembered));
+            (before, x) = (x, x + size);
+        }
+        self.set_info(last, PageInfo::pcp(before ^ NIL, remembered));
+        set_end(&self.list.tail, last);
     }
 
     /// Takes the last page; its info word becomes NONE.
@@ -263,20 +439,21 @@ impl<'a> PcpDeque<'a> {
         self.set_info(x, info.with_link(info.link() ^ old ^ new));
     }
 
-    /// The window is full: its second half becomes the front of the chain. How many it holds now.
+    /// The window is more than half full: its second half becomes the front of the chain. How many it
+    /// holds now.
     #[cold]
     #[inline(never)]
     fn spill(list: &'a PcpList, window: &'a PcpWindow, pages: &'a PageArray<'a>) -> u32 {
         let this = PcpDeque { list, window, pages }; // three words come in registers, as one they would not
-        let first = get(&this.list.first);
+        let (first, nr) = (get(&this.list.first), get(&this.list.nr).min(PCP_WINDOW));
         let old = end(&this.list.head);
         let mut next = old;
         // From the last one on: each gets the one before it and the one that follows.
-        for number in (HALF..PCP_WINDOW).rev() {
+        for number in (HALF..nr).rev() {
             let x = get(this.place(first.wrapping_add(number)));
             let before = if number == HALF { NIL } else { get(this.place(first.wrapping_add(number - 1))) };
             this.set_info(x, this.info(x).with_link(before ^ next));
-            if number == PCP_WINDOW - 1 {
+            if number == nr - 1 {
                 if old == NIL { set_end(&this.list.tail, x) } else { this.relink(old, NIL, x) }
             }
             next = x;
@@ -369,25 +546,41 @@ mod tests {
         let mut model: VecDeque<PageIdx> = VecDeque::new();
         let mut spare: Vec<PageIdx> = (0..64).collect();
         let mut random = 1u64;
-        for _ in 0..20_000 {
+        for _ in 0..60_000 {
             random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             match random >> 60 {
                 0 => {
                     let mut got = Vec::new();
-                    let n = (random >> 50) as usize % 5;
-                    let taken = deque.pop_front_many(n, |x| {
-                        deque.set_info(x, PageInfo::NONE);
-                        got.push(x);
-                    });
+                    let n = (random >> 50) as usize % 40;
+                    let taken = deque.pop_front_many(&mut (0..n), PageInfo::offline(), |_, x| got.push(x));
+                    assert!(got.iter().all(|x| deque.info(*x) == PageInfo::offline()));
                     let expected: Vec<PageIdx> = model.drain(..n.min(model.len())).collect();
                     assert_eq!((taken, &got), (expected.len(), &expected));
                     spare.extend(got);
                 }
                 1 => {
-                    let n = ((random >> 50) as usize % 5).min(spare.len());
+                    let n = ((random >> 50) as usize % 40).min(spare.len());
                     let pages = spare.split_off(spare.len() - n);
-                    deque.push_front_many(pages.iter().copied(), Remembered::Cma);
-                    pages.into_iter().for_each(|x| model.push_front(x));
+                    let (old, misfit) = (PageInfo::allocated(0, false, false), (random >> 40) as usize % 60);
+                    pages.iter().for_each(|x| deque.set_info(*x, old));
+                    let claims = random >> 39 & 1 == 1 && n > 0;
+                    if claims && misfit < n {
+                        // One of them does not fit, or is somebody else's.
+                        let is_foreign = random >> 38 & 1 == 1;
+                        let fits = |x: PageIdx| is_foreign || x != pages[misfit];
+                        deque.set_info(pages[misfit], if is_foreign { PageInfo::offline() } else { old });
+                        let before: Vec<PageInfo> = pages.iter().map(|x| deque.info(*x)).collect();
+                        assert!(!deque.claim_front_many(&pages, fits, |x| x, old, Remembered::Cma));
+                        assert!(pages.iter().map(|x| deque.info(*x)).eq(before));
+                        spare.extend(pages);
+                    } else {
+                        if claims {
+                            assert!(deque.claim_front_many(&pages, |_| true, |x| x, old, Remembered::Cma));
+                        } else {
+                            deque.push_front_many(pages.iter().copied(), Remembered::Cma);
+                        }
+                        pages.into_iter().for_each(|x| model.push_front(x));
+                    }
                 }
                 2 => {
                     let most = (random >> 50) as u32 % 5 + 1;
@@ -405,7 +598,8 @@ mod tests {
                         spare.extend(model.pop_back());
                     }
                     assert_eq!(run, expected);
-                    assert!(spare.iter().all(|x| deque.info(*x) == PageInfo::NONE));
+                    let taken = &spare[spare.len() - run.nr_blocks() as usize..];
+                    assert!(taken.iter().all(|x| deque.info(*x) == PageInfo::NONE));
                 }
                 3 => {
                     if let Some(x) = spare.pop() {
@@ -415,7 +609,16 @@ mod tests {
                         model.push_front(x);
                     }
                 }
-                4..=7 => {
+                4 => {
+                    let n = (random >> 50) as usize % 20 + 1;
+                    spare.sort_unstable();
+                    if let Some(at) = spare.windows(n).position(|some| some[n - 1] - some[0] == n as PageIdx - 1) {
+                        let some: Vec<PageIdx> = spare.drain(at..at + n).collect();
+                        deque.push_back_run(some[0], 0, n as u32, Remembered::Cma);
+                        model.extend(some);
+                    }
+                }
+                5..=7 => {
                     if let Some(x) = spare.pop() {
                         deque.push_back(x, Remembered::Cma);
                         model.push_back(x);

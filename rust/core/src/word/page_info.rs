@@ -5,7 +5,7 @@
 //! | 0-1   | kind       | all              | NONE, ALLOCATED, PCP, OFFLINE                        |
 //! | 2     | movable    | NONE, ALLOCATED  | on an LRU list or otherwise movable (stealing counts it) |
 //! | 3     | compound   | ALLOCATED        | head of a compound page (`__GFP_COMP`)               |
-//! | 4-7   | order      | ALLOCATED        | order of the block                                   |
+//! | 4-7   | order      | ALLOCATED        | order of the block; of a single page claimed to be freed in a list (NONE) its migratetype |
 //! | 8     | pfmemalloc | ALLOCATED        | came from the reserves                               |
 //! | 9     | poisoned   | ALLOCATED, OFFLINE | hardware poison                                    |
 //! | 12-31 | refcount   | ALLOCATED        | `page_ref_count` of the first page                   |
@@ -18,7 +18,7 @@
 //! two threads that free the same block exactly one succeeds.
 
 use super::{INDEX_BITS, PageIdx};
-use crate::types::MAX_ORDER;
+use crate::types::{MAX_ORDER, MigrateType};
 use core::fmt;
 
 const KIND_MASK: u32 = 3;
@@ -112,6 +112,24 @@ impl PageInfo {
     /// A page taken off the buddy lists.
     pub const fn offline() -> Self {
         PageInfo(InfoKind::Offline as u32 | POISONED)
+    }
+
+    /// An allocated single page with one reference that somebody is about to free: nobody's, as far
+    /// as others can see. Its migratetype stands in the place of the order.
+    #[must_use]
+    pub const fn claimed(self, mt: MigrateType) -> Self {
+        PageInfo(self.0 & !KIND_MASK).with_order(mt as u32)
+    }
+
+    /// The migratetype that [`Self::claimed`] was given.
+    pub fn claimed_type(self) -> MigrateType {
+        MigrateType::from_index(self.order() as usize).unwrap_or(MigrateType::Unmovable)
+    }
+
+    /// What the word was before [`Self::claimed`].
+    #[must_use]
+    pub const fn unclaimed(self) -> Self {
+        PageInfo(self.0 | InfoKind::Allocated as u32).with_order(0)
     }
 
     /// Is this the first page of an allocated block?
@@ -241,6 +259,14 @@ mod tests {
                         assert_eq!(held.with_movable(false).with_refcount(1), info);
                     }
                     assert_eq!(info.with_order(3).order(), 3);
+                    for mt in MigrateType::ALL {
+                        for movable in [false, true] {
+                            let info = PageInfo::allocated(0, false, pfmemalloc).with_movable(movable);
+                            let claimed = info.claimed(mt);
+                            assert_eq!((claimed.kind(), claimed.is_movable()), (InfoKind::None, movable));
+                            assert_eq!((claimed.claimed_type(), claimed.unclaimed()), (mt, info));
+                        }
+                    }
                 }
             }
         }
