@@ -245,6 +245,9 @@ impl PageAllocator {
 
     #[inline(never)]
     fn free_pages_ordinary(&self, cpu: CpuChoice, pfn: Pfn, order: u32) -> Result<(), BadPage> {
+        if self.free_unleased(cpu, pfn, order) {
+            return Ok(());
+        }
         let (zone, x) = self.locate_block(pfn, order)?;
         let cpu = self.enter(cpu);
         if zone.free_pages(&cpu, x, order) { Ok(()) } else { Err(self.bad_page(pfn, Some(order))) }

@@ -77,6 +77,8 @@ pub mod trace;
 pub mod tunables;
 pub mod types;
 #[cfg(not(feature = "loom"))]
+mod unleased;
+#[cfg(not(feature = "loom"))]
 pub mod verify;
 #[cfg(not(feature = "loom"))]
 pub mod vmstat;

@@ -151,6 +151,11 @@ impl PageAllocator {
         hooks: &dyn Hooks,
     ) -> Result<Pfn, AllocError> {
         let AllocRequest { gfp, order, nid, nodemask } = request;
+        if nodemask.is_none()
+            && let Some(pfn) = self.alloc_unleased(cpu, gfp, order, nid)
+        {
+            return Ok(pfn);
+        }
         if order >= self.config().max_order {
             return Err(AllocError::OrderOutOfRange);
         }
