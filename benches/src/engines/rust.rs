@@ -10,6 +10,7 @@ use pagebuddy_core::free_area::Side;
 use pagebuddy_core::gfp::AllocFlags;
 use pagebuddy_core::page_alloc::AllocRequest;
 use pagebuddy_core::pcp::Pcp;
+use pagebuddy_core::pcp_sizing::PcpOrders;
 use pagebuddy_core::pressure::NoHooks;
 use pagebuddy_core::run::for_each_run;
 use pagebuddy_core::types::MigrateType;
@@ -138,6 +139,7 @@ pub struct PcpLevel<'m>(pub &'m Machine);
 /// A thread at [`Level::Pcp`]; every call takes the lease and gives it back.
 pub struct PcpHand<'a> {
     zone: Zone<'a>,
+    orders: PcpOrders,
     cpu: usize,
 }
 
@@ -148,7 +150,8 @@ impl Engine for PcpLevel<'_> {
         Self: 'a;
 
     fn hand(&self, thread: usize) -> PcpHand<'_> {
-        PcpHand { zone: self.0.zone(), cpu: thread }
+        let zone = self.0.zone();
+        PcpHand { zone, orders: PcpOrders::new(&zone.config), cpu: thread }
     }
 
     fn drain(&self) {
@@ -162,7 +165,7 @@ impl PcpHand<'_> {
     fn take_ready(&self, order: u32, mt: u32) -> Option<PageIdx> {
         let desk = self.zone.desk(self.cpu);
         let _lease = Lease::take(desk.slot, HOLDER)?;
-        if self.zone.pcp_allowed_order(order) { self.zone.take_ready(desk, order, mt as usize) } else { None }
+        if self.orders.contains(order) { self.zone.take_ready(desk, order, mt as usize) } else { None }
     }
 
     #[inline(always)]
@@ -170,7 +173,7 @@ impl PcpHand<'_> {
         let desk = self.zone.desk(self.cpu);
         let mt = self.zone.blocks().get(x).index();
         let Some(_lease) = Lease::take(desk.slot, HOLDER) else { return false };
-        self.zone.pcp_allowed_order(order)
+        self.orders.contains(order)
             && self.zone.put_ready(desk, x, order, mt, |info| {
                 desk.buddy.set_info(x, info);
                 true
