@@ -109,16 +109,21 @@ impl PageAllocator {
         let taken = if let Some(pcp) = zone.pcp(&cpu) {
             pcp.take_many(&cpu, mt, flags, wanted, places, info, fill)
         } else {
-            let take_one = || {
-                let (x, from) = zone.rmqueue_locked(&cpu, 0, mt, flags)?;
-                zone.mod_free_pages(&cpu, -1);
+            let mut taken = 0;
+            while taken < wanted {
+                let most = (wanted - taken) as u32;
+                let Some((first, n, from)) = zone.rmqueue_run(&cpu, 0, mt, flags, most) else { break };
+                zone.mod_free_pages(&cpu, -i64::from(n));
                 if from == MigrateType::Cma {
-                    zone.mod_free_cma(&cpu, -1);
+                    zone.mod_free_cma(&cpu, -i64::from(n));
                 }
-                zone.view().set_info(x, info);
-                places.next().map(|slot| fill(slot, x))
-            };
-            core::iter::from_fn(take_one).take(wanted).count()
+                for (x, slot) in (first..first + n).zip(&mut places) {
+                    zone.view().set_info(x, info);
+                    fill(slot, x);
+                }
+                taken += n as usize;
+            }
+            taken
         };
         let filled = nr_slots - rest.skip_while(|slot| !slot.is_empty()).count();
         if filled == 0 {

@@ -208,3 +208,38 @@ fn drains_in_runs_end_as_drains_of_pages() {
         assert!(plain.state() == traced.state(), "round {round}");
     }
 }
+
+/// A bulk request without a cpu's lease takes rows of pages: those that single requests would get.
+#[test]
+fn bulk_without_a_lease_takes_what_single_requests_would() {
+    let mut random = Random(8);
+    for round in 0..long(20) {
+        let one = machine(&Config::default(), 64);
+        // Scattered free memory.
+        let mut held: Vec<Pfn> = one.alloc_pages_bulk(
+            CPU0,
+            BulkRequest { gfp: Gfp::GFP_HIGHUSER_MOVABLE, nid: 0, nodemask: None },
+            6000,
+            &NoHooks,
+        );
+        for _ in 0..random.below(200) {
+            let at = random.below(held.len() - 50);
+            let n = random.below(50);
+            held.drain(at..at + n).for_each(|pfn| one.free_pages(CPU0, pfn, 0).unwrap());
+        }
+        one.drain_all(None);
+        let other = one.fork().unwrap();
+        let both = [&one, &other].map(|machine| machine.zone_by_number(0).unwrap());
+        let leases = both.map(|zone| Cpu::enter(&zone.0.cpus, 0, 1));
+        for _ in 0..10 {
+            let gfp = [Gfp::GFP_HIGHUSER_MOVABLE, Gfp::GFP_KERNEL][random.below(2)];
+            let n = random.below(300) + 2;
+            let row = one.alloc_pages_bulk(CPU0, BulkRequest { gfp, nid: 0, nodemask: None }, n, &NoHooks);
+            let singles: Vec<Pfn> = (0..n).map(|_| alloc(&other, gfp, 0).unwrap()).collect();
+            assert_eq!(row, singles, "round {round}");
+        }
+        drop(leases);
+        assert!(one.state() == other.state(), "round {round}");
+        one.validate().unwrap();
+    }
+}
