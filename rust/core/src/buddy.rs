@@ -272,7 +272,7 @@ impl<'a> Buddy<'a> {
             }
             self.area.push_back(x, order, mt);
             if !self.area.is_still_kept(kept) && !planted(Bug::NoRecheckAfterMove) {
-                self.area.merge_missed_pair(x, order, mt);
+                self.area.merge_unlikely_pair(x, order, mt);
             }
             true
         })

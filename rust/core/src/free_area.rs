@@ -116,9 +116,15 @@ impl FreeArea<'_> {
     #[inline(always)]
     pub fn has_any_from(&self, order: u32) -> bool {
         (0..MIGRATE_PCPTYPES).any(|mt| self.register(mt).smallest_from(order).is_some())
-            || (order..self.rule.top + 1)
-                .rev()
-                .any(|k| (0..MIGRATE_PCPTYPES).any(|mt| !self.lists.lists.list(k, mt).is_empty()))
+            || self.has_linked(order)
+            || (order + 1..self.rule.top + 1).rev().any(|k| self.has_linked(k))
+    }
+
+    /// Is there a linked block of exactly this order that an ordinary request could use? Most free
+    /// blocks of a zone are small if it is nearly full, else large.
+    #[inline(always)]
+    fn has_linked(&self, order: u32) -> bool {
+        (0..MIGRATE_PCPTYPES).any(|mt| !self.lists.lists.list(order, mt).is_empty())
     }
 
     /// Is block (b, order) free, in whatever list or register?
@@ -198,7 +204,7 @@ impl FreeArea<'_> {
         }
         each(&mut |o| {
             if !self.is_still_kept(kept[o as usize]) {
-                self.merge_missed_pair(register.element(o), o, mt);
+                self.merge_unlikely_pair(register.element(o), o, mt);
             }
         });
     }
@@ -406,6 +412,14 @@ impl FreeArea<'_> {
     #[inline(always)]
     pub fn is_still_kept(&self, pair: KeptPair) -> bool {
         pair.0.is_some() && (planted(Bug::EveryPairIsKept) || pair.0 == self.in_flight.others_quiet())
+    }
+
+    /// [`Self::merge_missed_pair`] for a block that rarely has a free buddy.
+    #[inline(always)]
+    pub fn merge_unlikely_pair(&self, x: PageIdx, order: u32, mt: usize) {
+        if order < self.rule.top && self.is_free(x ^ (1 << order), order) {
+            self.merge_missed_pair(x, order, mt);
+        }
     }
 
     /// Two free buddies may have missed each other: merges them if they are still both free.
