@@ -9,6 +9,7 @@ mod inspect;
 mod pressure;
 mod runs;
 mod trace;
+mod unleased;
 mod vmstat;
 
 use pagebuddy_core::allocator::{CpuChoice, PageAllocator};

@@ -10,10 +10,10 @@ use pagebuddy_core::trace::TraceClock;
 use pagebuddy_core::types::MigrateType;
 use pagebuddy_core::word::PageIdx;
 
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, n: usize) -> usize {
+    pub(super) fn below(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         ((self.0 >> 33) as usize) % n
     }
