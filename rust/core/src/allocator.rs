@@ -299,16 +299,7 @@ impl PageAllocator {
     /// The zone a page belongs to, if it is memory.
     #[inline(always)]
     pub(crate) fn zone_of(&self, pfn: Pfn) -> Option<Zone<'_>> {
-        let block = usize::try_from(pfn >> self.block_shift).ok()?;
-        // ORDERING(R1)
-        let number = match self.segment.block_zones.get(block)?.load(Relaxed) {
-            0 => return None,
-            MIXED => self.zone_of_mixed(pfn)?,
-            number => usize::from(number) - 1,
-        };
-        let zone = self.zone(number);
-        // The block is in the page array, which is cut at blocks.
-        (pfn >= zone.base_pfn && pfn - zone.base_pfn < u64::from(zone.pages().len())).then_some(zone)
+        self.zone_of_whole(pfn).or_else(|| self.zone_of_mixed(pfn))
     }
 
     /// The zone of a page, if all of the largest block around it is that zone's.
@@ -317,13 +308,20 @@ impl PageAllocator {
         let number = self.segment.block_zones.get((pfn >> self.block_shift) as usize)?.load(Relaxed); // ORDERING(R1)
         // Neither 0 nor MIXED is the number of a zone.
         let zone = Zone(self.zones.get(usize::from(number).wrapping_sub(1))?);
-        (pfn >= zone.base_pfn && pfn - zone.base_pfn < u64::from(zone.pages().len())).then_some(zone)
+        zone.has_descriptor(pfn).then_some(zone)
     }
 
+    /// The zone of a page whose largest block belongs to several zones, or to one in part.
     #[cold]
-    fn zone_of_mixed(&self, pfn: Pfn) -> Option<usize> {
+    fn zone_of_mixed(&self, pfn: Pfn) -> Option<Zone<'_>> {
+        let entry = self.segment.block_zones.get((pfn >> self.block_shift) as usize)?;
+        // ORDERING(R1)
+        if entry.load(Relaxed) != MIXED {
+            return None;
+        }
         let after = self.spans.partition_point(|span| span.start <= pfn);
-        self.spans[..after].last().filter(|span| pfn < span.end).map(|span| span.zone)
+        let zone = self.zone(self.spans[..after].last().filter(|span| pfn < span.end)?.zone);
+        zone.has_descriptor(pfn).then_some(zone)
     }
 
     /// Orders that go through the per-cpu lists.

@@ -41,14 +41,7 @@ impl<'a> Zone<'a> {
         let needed = self.watermark(which) + reserve + highatomic + cma + (1 << order) - 1;
         let free = shared.nr_free_pages.load(Relaxed); // ORDERING(R7)
         // A count below zero counts as zero.
-        free > 0 && free as u64 > needed && (order == 0 || self.has_any_from(order))
-    }
-
-    /// Is there a block of at least this order? Mostly one of the largest, which fits any request.
-    #[inline(never)]
-    fn has_any_from(self, order: u32) -> bool {
-        let area = &self.view().area;
-        (0..MIGRATE_PCPTYPES).any(|mt| !area.lists.lists.list(area.rule.top, mt).is_empty()) || area.has_any_from(order)
+        free > 0 && free as u64 > needed && (order == 0 || self.view().area.has_any_from(order))
     }
 
     #[inline(always)]

@@ -112,16 +112,17 @@ impl FreeArea<'_> {
         orders.find_map(|order| (0..mts.len()).find(|i| has(*i, order)).map(|i| (order, i)))
     }
 
-    /// Is there a block of at least this order that an ordinary request could use?
-    #[inline(always)]
+    /// Is there a block of at least this order that an ordinary request could use? Most free blocks
+    /// of a zone are of the largest order, or small if it is nearly full.
+    #[inline(never)]
     pub fn has_any_from(&self, order: u32) -> bool {
-        (0..MIGRATE_PCPTYPES).any(|mt| self.register(mt).smallest_from(order).is_some())
+        self.has_linked(self.rule.top)
+            || (0..MIGRATE_PCPTYPES).any(|mt| self.register(mt).smallest_from(order).is_some())
             || self.has_linked(order)
-            || (order + 1..self.rule.top + 1).rev().any(|k| self.has_linked(k))
+            || (order + 1..self.rule.top).rev().any(|k| self.has_linked(k))
     }
 
-    /// Is there a linked block of exactly this order that an ordinary request could use? Most free
-    /// blocks of a zone are small if it is nearly full, else large.
+    /// Is there a linked block of exactly this order that an ordinary request could use?
     #[inline(always)]
     fn has_linked(&self, order: u32) -> bool {
         (0..MIGRATE_PCPTYPES).any(|mt| !self.lists.lists.list(order, mt).is_empty())

@@ -516,7 +516,7 @@ impl<'a> PcpDeque<'a> {
     /// The entries from first to last; at most `limit` of them, so that damaged links end.
     pub fn entries(self, limit: usize) -> Vec<(PageIdx, Remembered)> {
         let mut entries = Vec::new();
-        for x in self.in_window() {
+        for x in self.in_window().take(limit) {
             let Some(desc) = self.pages.get(x) else { break };
             entries.push((x, PageInfo::from_raw(get(&desc.info)).remembered()));
         }

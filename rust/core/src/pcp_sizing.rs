@@ -25,6 +25,7 @@ impl PcpOrders {
     /// Is this order one of them?
     #[inline(always)]
     pub fn contains(self, order: u32) -> bool {
+        // A large order finds a bit that is never set, without a branch.
         u64::from(self.0) >> order.min(63) & 1 == 1
     }
 }

@@ -107,10 +107,16 @@ impl<'a> Zone<'a> {
         self.base_pfn + Pfn::from(x)
     }
 
+    /// Does a pfn lie in the zone's page array?
+    #[inline(always)]
+    pub fn has_descriptor(self, pfn: Pfn) -> bool {
+        pfn >= self.base_pfn && pfn - self.base_pfn < u64::from(self.pages().len())
+    }
+
     /// Index of a pfn that lies in the zone's page array.
     #[inline(always)]
     pub fn idx(self, pfn: Pfn) -> PageIdx {
-        debug_assert!(pfn >= self.base_pfn && pfn - self.base_pfn < u64::from(self.pages().len()));
+        debug_assert!(self.has_descriptor(pfn));
         (pfn - self.base_pfn) as PageIdx
     }
 
