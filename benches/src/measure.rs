@@ -9,8 +9,8 @@ use hdrhistogram::Histogram;
 use pagebuddy_core::error::BootError;
 use pagebuddy_core::zone::Zone;
 use quanta::Clock;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Barrier, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -99,8 +99,8 @@ impl<E: Engine> Named<E> {
     /// One thread does a number of operations; its processor time counts, which other programs do
     /// not change.
     fn run_one(&self, job: &Job, latencies: Option<&Clock>) -> Run {
-        let barrier = Barrier::new(1);
-        let mut watch = Stopwatch::new(&barrier, Until::Ops(job.nr_ops), latencies.cloned());
+        let (barrier, begun) = (Barrier::new(1), OnceLock::new());
+        let mut watch = Stopwatch::new(&barrier, &begun, Until::Ops(job.nr_ops), latencies.cloned());
         let hand = self.engine.hand(0);
         let mut state = job.pattern.prepare(&hand, Share { nr_pages: job.nr_pages, seed: 0 });
         job.pattern.run(&hand, &mut state, &mut watch);
@@ -113,16 +113,16 @@ impl<E: Engine> Named<E> {
 
     /// Several threads do as much as they can in a given time.
     fn run_many(&self, job: &Job, latencies: Option<&Clock>) -> Run {
-        let barrier = Barrier::new(job.nr_threads + 1);
+        let (barrier, begun) = (Barrier::new(job.nr_threads + 1), OnceLock::new());
         let stop = AtomicBool::new(false);
         let prepare = |number: usize| {
             let share = Share { nr_pages: job.nr_pages / job.nr_threads, seed: number as u64 };
             job.pattern.prepare(&self.engine.hand(number), share)
         };
         let work = |number: usize, mut state: State| {
-            let mut watch = Stopwatch::new(&barrier, Until::Told(&stop), latencies.cloned());
+            let mut watch = Stopwatch::new(&barrier, &begun, Until::Told(&stop), latencies.cloned());
             job.pattern.run(&self.engine.hand(number), &mut state, &mut watch);
-            (watch.timer, watch.start, state)
+            (watch.timer, state)
         };
         let work = &work;
         let states: Vec<State> = (0..job.nr_threads).map(prepare).collect();
@@ -130,25 +130,33 @@ impl<E: Engine> Named<E> {
             let start = |(number, state)| scope.spawn(move || work(number, state));
             let threads: Vec<_> = states.into_iter().enumerate().map(start).collect();
             barrier.wait();
+            let begin = first_begin(&begun);
             thread::sleep(job.duration);
             stop.store(true, Relaxed);
-            let end = Instant::now();
+            let elapsed = begin.elapsed();
             barrier.wait();
-            // We may be the last to get the processor after the first barrier: time counts from
-            // when the first thread began.
-            let (mut nr_ops, mut ticks, mut first_start) = (0, histogram(), end);
+            let (mut nr_ops, mut ticks) = (0, histogram());
             for (number, thread) in threads.into_iter().enumerate() {
-                let (timer, start, state) = thread.join().expect("a measuring thread panicked");
-                first_start = start.map_or(first_start, |start| start.min(first_start));
+                let (timer, state) = thread.join().expect("a measuring thread panicked");
                 state.clean_up(&self.engine.hand(number));
                 nr_ops += timer.nr_ops;
                 if let Some(latencies) = timer.latencies {
                     ticks += latencies.ticks;
                 }
             }
-            let elapsed = end.duration_since(first_start);
             Run { ns_per_op: elapsed.as_nanos() as f64 / nr_ops.max(1) as f64, nr_ops, ticks }
         })
+    }
+}
+
+/// When the first of the threads began. After a barrier we may get the processor long before or
+/// long after them: time counts from when there is work, and is only as short as was asked for.
+fn first_begin(begun: &OnceLock<Instant>) -> Instant {
+    loop {
+        match begun.get() {
+            Some(&begin) => return begin,
+            None => thread::sleep(Duration::from_micros(20)),
+        }
     }
 }
 

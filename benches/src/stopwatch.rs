@@ -3,8 +3,8 @@
 use hdrhistogram::Histogram;
 use quanta::Clock;
 use rustix::time::{ClockId, clock_gettime};
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Longest latency that is told apart, in clock ticks.
@@ -22,26 +22,26 @@ pub enum Until<'a> {
 /// The stopwatch of one thread.
 pub struct Stopwatch<'a> {
     barrier: &'a Barrier,
+    begun: &'a OnceLock<Instant>,
     /// Counts calls, and times each if latencies are wanted.
     pub timer: Timer<'a>,
     /// Processor time of the work.
     pub cpu: Duration,
-    /// When the work began.
-    pub start: Option<Instant>,
 }
 
 impl<'a> Stopwatch<'a> {
-    /// A stopwatch that starts when everybody has reached the barrier.
-    pub fn new(barrier: &'a Barrier, until: Until<'a>, clock: Option<Clock>) -> Self {
+    /// A stopwatch that starts when everybody has reached the barrier. The first one that does
+    /// writes down when it has `begun`.
+    pub fn new(barrier: &'a Barrier, begun: &'a OnceLock<Instant>, until: Until<'a>, clock: Option<Clock>) -> Self {
         let latencies = clock.map(|clock| Latencies { clock, ticks: histogram() });
-        Stopwatch { barrier, timer: Timer { nr_ops: 0, until, latencies }, cpu: Duration::ZERO, start: None }
+        Stopwatch { barrier, begun, timer: Timer { nr_ops: 0, until, latencies }, cpu: Duration::ZERO }
     }
 
     /// Times the work, from when everybody is ready until everybody is done, so that nobody is
     /// disturbed by what others do before or afterwards.
     pub fn measure(&mut self, work: impl FnOnce(&mut Timer<'a>)) {
         self.barrier.wait();
-        self.start = Some(Instant::now());
+        self.begun.get_or_init(Instant::now);
         let start = thread_cpu_time();
         work(&mut self.timer);
         self.cpu = thread_cpu_time().saturating_sub(start);
