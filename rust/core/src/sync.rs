@@ -33,16 +33,17 @@ pub fn back_off(failures: u32) {
     if cfg!(any(feature = "loom", feature = "schedules")) {
         return;
     }
-    for _ in 0..BACK_OFF_MIN << failures.min(BACK_OFF_DOUBLINGS) {
+    for _ in 0..if failures <= 1 { FIRST_PAUSES } else { LATER_PAUSES } {
         core::hint::spin_loop();
     }
 }
 
-/// Half the pauses after the first failure, which take about as long as a few dozen operations.
-const BACK_OFF_MIN: u32 = 64;
-/// How often that doubles at most: where a pause takes 25 ns, as measured on an EPYC, up to 13
-/// microseconds.
-const BACK_OFF_DOUBLINGS: u32 = 3;
+/// Pauses after an operation's first failure: where a pause takes 25 ns, as measured on an EPYC, 6
+/// microseconds, in which the other thread does a few hundred operations.
+const FIRST_PAUSES: u32 = 256;
+/// Pauses after each further one. Short, for an operation that fails several times is the slowest
+/// there is.
+const LATER_PAUSES: u32 = 64;
 
 /// True if the planted bug `name` is switched on.
 ///
