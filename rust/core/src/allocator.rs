@@ -8,6 +8,7 @@ use crate::memblock::FLAG_MIRROR;
 use crate::node::NodeParts;
 use crate::pcp_sizing::PcpOrders;
 use crate::segment::{ImageError, MIXED, Machine, Segment};
+use crate::spare::Spares;
 use crate::sync::{AtomicU32, Relaxed};
 use crate::trace::TraceSink;
 use crate::types::{MigrateType, Pfn, ZoneKind};
@@ -89,7 +90,12 @@ impl PageAllocator {
             return Err(inconsistent);
         }
         // ORDERING(R1)
-        if segment.cpus.iter().any(|cpu| !nodes.iter().any(|node| node.nid == cpu.node.load(Relaxed))) {
+        if segment.slots.iter().any(|slot| !nodes.iter().any(|node| node.nid == slot.node.load(Relaxed))) {
+            return Err(inconsistent);
+        }
+        let is_known = |cpu: u32| (cpu as usize) < segment.cpus.len();
+        // ORDERING(R1)
+        if !segment.slots.iter().all(|slot| is_known(slot.cpu.load(Relaxed))) {
             return Err(inconsistent);
         }
         let block_shift = config.max_order - 1;
@@ -195,12 +201,17 @@ impl PageAllocator {
         self.tells_fallbacks.store(on.into(), Relaxed); // ORDERING(R9)
     }
 
-    /// Number of cpu slots.
+    /// Number of cpus.
     pub fn nr_cpus(&self) -> usize {
         self.segment.cpus.len()
     }
 
-    /// Node of a cpu slot.
+    /// Number of cpu slots: one for each cpu, then spare ones.
+    pub fn nr_slots(&self) -> usize {
+        self.segment.slots.len()
+    }
+
+    /// Node of a cpu.
     pub fn cpu_node(&self, cpu: usize) -> u32 {
         self.segment.cpus[cpu].node.load(Relaxed) // ORDERING(R1)
     }
@@ -340,9 +351,54 @@ impl PageAllocator {
     #[inline(always)]
     pub(crate) fn enter(&self, choice: CpuChoice) -> Cpu<'_> {
         match choice {
-            CpuChoice::Fixed(id) => Cpu::enter(&self.segment.cpus, id, self.holder),
-            CpuChoice::Current => Cpu::enter_any(&self.segment.cpus, self.cpu_hint(choice), self.holder),
+            CpuChoice::Fixed(id) => self.enter_slot(id),
+            CpuChoice::Current => self.enter_any(self.cpu_hint(choice)),
         }
+    }
+
+    /// Enters cpu `own` if it is online and free; else a spare slot, or another cpu; `own` without a
+    /// lease if all are taken.
+    #[inline]
+    fn enter_any(&self, own: usize) -> Cpu<'_> {
+        // Nobody drains the lists of a cpu that never came online.
+        // ORDERING(R7)
+        let is_online = |slot: usize| self.segment.slots[slot].online.load(Relaxed) != 0;
+        let enter = |slot: usize| is_online(slot).then(|| self.enter_slot(slot)).filter(Cpu::is_leased);
+        enter(own)
+            .or_else(|| self.find_spare(own).and_then(enter))
+            .or_else(|| (own + 1..self.nr_cpus()).chain(0..own).find_map(enter))
+            .unwrap_or_else(|| Cpu::unleased(&self.segment.slots, own))
+    }
+
+    /// A spare slot for cpu `own` that nobody uses at this moment, ready for use.
+    pub(crate) fn find_spare(&self, own: usize) -> Option<usize> {
+        let slot = self.spares().find(own)?;
+        if !self.spares().was_used(slot) {
+            self.prepare_spare(slot);
+        }
+        Some(slot)
+    }
+
+    /// What a spare slot needs before its first use. Not done at boot: slots that nobody ever uses
+    /// cost no memory. Whoever does it at the same time does the same.
+    #[cold]
+    fn prepare_spare(&self, slot: usize) {
+        self.zones().for_each(|zone| zone.set_spare_sizes(slot));
+        self.spares().mark_used(slot);
+        // Somebody may have changed the sizes before they saw the mark.
+        self.zones().for_each(|zone| zone.set_spare_sizes(slot));
+    }
+
+    /// The spare slots.
+    #[inline(always)]
+    pub(crate) fn spares(&self) -> Spares<'_> {
+        Spares { slots: &self.segment.slots, nr_cpus: self.nr_cpus(), used: &self.machine().spares_used }
+    }
+
+    /// Enters one slot, spare or not: takes its lease if it is free.
+    #[inline(always)]
+    pub(crate) fn enter_slot(&self, slot: usize) -> Cpu<'_> {
+        Cpu::enter(&self.segment.slots, slot, self.holder)
     }
 
     /// The cpu a choice asks for first.
@@ -355,6 +411,22 @@ impl PageAllocator {
                 if cpu < nr_cpus { cpu } else { cpu % nr_cpus }
             }
         }
+    }
+
+    /// The slot that a call tries first: the cpu's own, or a spare one if that is taken and any will
+    /// do.
+    #[inline(always)]
+    pub(crate) fn slot_hint(&self, choice: CpuChoice) -> usize {
+        let own = self.cpu_hint(choice);
+        // ORDERING(R6)
+        let is_taken = choice == CpuChoice::Current && self.segment.slots[own].lease.load(Relaxed) != 0;
+        if is_taken { self.spare_hint(own) } else { own }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn spare_hint(&self, own: usize) -> usize {
+        self.find_spare(own).unwrap_or(own)
     }
 
     /// An independent copy of the machine. Exact if nobody changes it meanwhile.
@@ -378,8 +450,8 @@ impl PageAllocator {
     }
 
     /// The process that holds the lease of a cpu slot, if somebody does.
-    pub fn lease_holder(&self, cpu: usize) -> Option<u32> {
-        let holder = self.segment.cpus[cpu].lease.load(Relaxed); // ORDERING(R6)
+    pub fn lease_holder(&self, slot: usize) -> Option<u32> {
+        let holder = self.segment.slots[slot].lease.load(Relaxed); // ORDERING(R6)
         (holder != 0).then_some(holder as u32)
     }
 
@@ -398,7 +470,7 @@ impl PageAllocator {
 
     /// Forgets leases and in-flight flags of processes that do not exist in a copy.
     fn forget_holders(&self) {
-        self.segment.cpus.iter().for_each(|cpu| cpu.lease.store(0, Relaxed)); // ORDERING(R1)
+        self.segment.slots.iter().for_each(|slot| slot.lease.store(0, Relaxed)); // ORDERING(R1)
         self.segment.in_flight.iter().for_each(crate::in_flight::InFlightFlag::clear);
         self.segment.nodes.iter().for_each(|node| node.kswapd_running.store(0, Relaxed)); // ORDERING(R1)
     }
@@ -443,6 +515,7 @@ fn zone_parts(
         machine: segment.machine.share(),
         cpu_zones: segment.cpu_zones_of(number)?,
         cpus: segment.cpus.share(),
+        slots: segment.slots.share(),
         buddies: segment.buddies(number, config, base_pfn)?,
         trace: trace.clone(),
         tells_fallbacks: tells_fallbacks.clone(),

@@ -4,6 +4,7 @@ use crate::allocator::PageAllocator;
 use crate::config::Config;
 use crate::error::BootError;
 use crate::segment::{PfnRange, Segment, SegmentPlan, ZonePlan};
+use crate::spare::NR_SPARES;
 use crate::state::{ZoneExtent, ZoneRef, Zonelists};
 use crate::sync::{AtomicU32, AtomicU64, Relaxed};
 use crate::types::{Pfn, ZoneKind};
@@ -87,6 +88,7 @@ impl Blueprint {
             config: self.config,
             nr_nodes: self.nodes.len(),
             nr_cpus: self.cpu_node.len(),
+            nr_spares: if self.config.smp { NR_SPARES } else { 0 },
             nr_zonelist_entries: self
                 .nodes
                 .iter()
@@ -100,10 +102,11 @@ impl Blueprint {
         let segment = Segment::create(&plan)?;
         self.fill_zones(&segment, &plan.zones);
         self.fill_nodes(&segment)?;
-        for (slot, nid) in segment.cpus.iter().zip(&self.cpu_node) {
+        for (slot, (cpu, nid)) in segment.slots.iter().zip(self.cpu_node.iter().enumerate().cycle()) {
+            put32(&slot.cpu, cpu as u32);
             put32(&slot.node, *nid);
-            put32(&slot.online, 1);
         }
+        segment.cpus.iter().for_each(|slot| put32(&slot.online, 1));
         fill_ranges(&segment.memory, &self.memory);
         fill_ranges(&segment.reserved, &self.reserved);
         put32(&segment.machine.policy_zone, self.policy_zone);

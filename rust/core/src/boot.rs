@@ -72,7 +72,7 @@ impl PageAllocator {
         for zone in self.zones() {
             put32(&zone.shared.pageset_high, BOOT_PAGESET_HIGH);
             put32(&zone.shared.pageset_batch, 1);
-            for state in zone.cpu_zones.iter() {
+            for state in zone.own_cpu_zones() {
                 put32(&state.high, BOOT_PAGESET_HIGH);
                 put32(&state.batch, 1);
             }

@@ -183,27 +183,4 @@ impl PageAllocator {
             let _ = self.free_pages(cpu, page, 0);
         }
     }
-
-    /// Returns the pages of one cpu's lists, of one zone or of all (`drain_local_pages`). False if
-    /// somebody else is using the cpu's lists.
-    pub fn drain_cpu(&self, cpu: usize, zone: Option<usize>) -> bool {
-        let cpu = self.enter(CpuChoice::Fixed(cpu));
-        if !cpu.is_leased() {
-            return false;
-        }
-        for zone in self.zones().filter(|z| zone.is_none_or(|number| number == z.number)) {
-            if let Some(pcp) = zone.pcp(&cpu) {
-                pcp.drain(&cpu);
-            }
-        }
-        true
-    }
-
-    /// Returns the pages of all cpus' lists (`drain_all_pages`), cpus in ascending order; lists
-    /// somebody is using at this moment are left alone.
-    pub fn drain_all(&self, zone: Option<usize>) {
-        for cpu in 0..self.nr_cpus() {
-            self.drain_cpu(cpu, zone);
-        }
-    }
 }

@@ -3,7 +3,7 @@
 //! A cpu's differential belongs to the holder of the cpu's lease; a caller without a lease adds to
 //! the global part at once, which is what a threshold of 0 would do.
 
-use crate::allocator::{CpuChoice, PageAllocator};
+use crate::allocator::PageAllocator;
 use crate::cpu::Cpu;
 use crate::segment::CpuZone;
 use crate::sync::{AtomicI32, AtomicI64, AtomicU64, Relaxed};
@@ -127,9 +127,10 @@ impl Zone<'_> {
         self.shared.nr_free_cma.load(Relaxed).max(0) // ORDERING(R7)
     }
 
-    /// `zone_page_state_snapshot(NR_FREE_PAGES)`: with the differentials of all online cpus.
+    /// `zone_page_state_snapshot(NR_FREE_PAGES)`: with the differentials of all online cpus. (Spare
+    /// slots have none.)
     pub fn free_pages_snapshot(self) -> i64 {
-        let pending: i64 = self.cpu_zones.iter().map(|cz| i64::from(cz.diff_free.load(Relaxed))).sum(); // ORDERING(R8)
+        let pending: i64 = self.own_cpu_zones().iter().map(|cz| i64::from(cz.diff_free.load(Relaxed))).sum(); // ORDERING(R8)
         (self.shared.nr_free_pages.load(Relaxed) + pending).max(0) // ORDERING(R7)
     }
 
@@ -257,20 +258,10 @@ impl Zone<'_> {
 }
 
 impl PageAllocator {
-    /// The periodic work of one cpu (mm/vmstat.c, `refresh_cpu_vm_stats`). False if somebody is
-    /// using the cpu at this moment.
-    pub fn refresh_cpu_vm_stats(&self, cpu: usize, do_pagesets: bool) -> bool {
-        let cpu = self.enter(CpuChoice::Fixed(cpu));
-        if cpu.is_leased() {
-            self.zones().for_each(|zone| zone.refresh_vm_stats(&cpu, do_pagesets));
-        }
-        cpu.is_leased()
-    }
-
-    /// Folds the NUMA events of all cpus, as reading /proc/vmstat does.
+    /// Folds the NUMA events of all slots, as reading /proc/vmstat does.
     pub fn fold_vm_numa_events(&self) {
-        for id in 0..self.nr_cpus() {
-            let cpu = self.enter(CpuChoice::Fixed(id));
+        for slot in self.spares().ever_used() {
+            let cpu = self.enter_slot(slot);
             if cpu.is_leased() {
                 self.zones().for_each(|zone| zone.fold_numa_events(&cpu));
             }

@@ -1,7 +1,8 @@
 //! Cpu slots: who may use which per-cpu lists (the kernel's "executing cpu").
 //!
 //! A slot is leased with one CAS and given back with one store. Nobody waits for a slot: if it is
-//! taken, the caller uses another one, or works on the zone directly.
+//! taken, because its holder lost the processor or was killed, the caller uses a spare one, or works
+//! on the zone directly.
 
 use crate::pressure::PressureEvent;
 use crate::segment::CpuSlot;
@@ -36,43 +37,36 @@ impl Drop for Lease<'_> {
 #[expect(clippy::box_collection, reason = "one word on every call's stack instead of three")]
 pub struct Cpu<'a> {
     slot: &'a CpuSlot,
-    id: usize,
+    number: usize,
     lease: Option<Lease<'a>>,
     /// Fallbacks to tell of when the lease is given back.
     fallbacks: Cell<Option<Box<Vec<PressureEvent>>>>,
 }
 
 impl<'a> Cpu<'a> {
-    /// Cpu `id`, leased if nobody holds it.
+    /// Slot `number`, leased if nobody holds it.
     #[inline(always)]
-    pub fn enter(slots: &'a [CpuSlot], id: usize, holder: u64) -> Cpu<'a> {
-        let slot = &slots[id];
+    pub fn enter(slots: &'a [CpuSlot], number: usize, holder: u64) -> Cpu<'a> {
+        let slot = &slots[number];
         let lease = Lease::take(slot, holder);
-        Cpu { slot, id, lease, fallbacks: Cell::new(None) }
+        Cpu { slot, number, lease, fallbacks: Cell::new(None) }
     }
 
-    /// A free online cpu, `first` if possible; unleased `first` if all are taken.
-    #[inline]
-    pub fn enter_any(slots: &'a [CpuSlot], first: usize, holder: u64) -> Cpu<'a> {
-        for i in 0..slots.len() {
-            let id = (first + i) % slots.len();
-            // Nobody drains the lists of a cpu that never came online.
-            // ORDERING(R7)
-            if slots[id].online.load(Relaxed) == 0 {
-                continue;
-            }
-            let cpu = Cpu::enter(slots, id, holder);
-            if cpu.lease.is_some() {
-                return cpu;
-            }
-        }
-        Cpu { slot: &slots[first], id: first, lease: None, fallbacks: Cell::new(None) }
+    /// Cpu `number` without its lease.
+    pub fn unleased(slots: &'a [CpuSlot], number: usize) -> Cpu<'a> {
+        Cpu { slot: &slots[number], number, lease: None, fallbacks: Cell::new(None) }
     }
 
     /// Number of the cpu.
     #[inline(always)]
     pub fn id(&self) -> usize {
-        self.id
+        self.slot.cpu.load(Relaxed) as usize // ORDERING(R1)
+    }
+
+    /// Number of the slot, which is that of the cpu unless it is a spare one.
+    #[inline(always)]
+    pub fn slot_number(&self) -> usize {
+        self.number
     }
 
     /// May we use the cpu's lists and differentials?
@@ -103,6 +97,6 @@ impl<'a> Cpu<'a> {
 
 impl core::fmt::Debug for Cpu<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "cpu {}{}", self.id, if self.is_leased() { " (leased)" } else { "" })
+        write!(f, "cpu {}, slot {}{}", self.id(), self.number, if self.is_leased() { " (leased)" } else { "" })
     }
 }

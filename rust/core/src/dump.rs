@@ -26,6 +26,8 @@ fn get64(word: &AtomicU64) -> u64 {
 impl PageAllocator {
     /// The state of the whole machine. Exact if nobody changes it meanwhile.
     pub fn state(&self) -> MachineState {
+        // A description has no place for pages of spare slots.
+        self.drain_spares();
         let machine = self.machine();
         let user = machine.user_min_free_kbytes.load(Relaxed); // ORDERING(R7)
         let ranges = |table: &[PfnRange]| -> Vec<Region> {
@@ -154,7 +156,7 @@ impl Zone<'_> {
         let nr_free =
             free_lists.chunks(MigrateType::ALL.len()).map(|lists| lists.iter().map(|l| l.len() as u64).sum()).collect();
         let online = |cpu: &usize| get32(&self.cpus[*cpu].online) != 0;
-        let cpus: Vec<usize> = (0..self.cpu_zones.len()).filter(online).collect();
+        let cpus: Vec<usize> = (0..self.cpus.len()).filter(online).collect();
         let extent = self.extent();
         let blocks_start = extent.start_pfn >> self.config.pageblock_order << self.config.pageblock_order;
         let events = |event| self.numa_events(event);

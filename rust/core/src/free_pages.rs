@@ -240,7 +240,11 @@ impl PageAllocator {
     /// (`__free_pages`). A wrong free changes nothing.
     #[inline(always)]
     pub fn free_pages(&self, cpu: CpuChoice, pfn: Pfn, order: u32) -> Result<(), BadPage> {
-        if self.free_ready(self.cpu_hint(cpu), pfn, order) { Ok(()) } else { self.free_pages_ordinary(cpu, pfn, order) }
+        if self.free_ready(self.slot_hint(cpu), pfn, order) {
+            Ok(())
+        } else {
+            self.free_pages_ordinary(cpu, pfn, order)
+        }
     }
 
     #[inline(never)]

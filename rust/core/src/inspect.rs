@@ -210,6 +210,11 @@ impl PageAllocator {
         self.zones().map(|zone| zone.base_pfn + Pfn::from(zone.pages().len())).max().unwrap_or(0)
     }
 
+    /// Did calls ever overlap on a cpu, so that one used a spare slot?
+    pub fn has_used_spares(&self) -> bool {
+        self.spares().ever_used().any(|slot| slot >= self.nr_cpus())
+    }
+
     /// Is there an online cpu with this number?
     #[inline(always)]
     pub fn is_cpu_online(&self, cpu: usize) -> bool {

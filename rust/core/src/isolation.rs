@@ -151,7 +151,9 @@ impl Zone<'_> {
 
     /// Order of the block on a per-cpu list that starts at `x`: found by looking through the lists.
     pub(crate) fn pcp_block_order(self, x: PageIdx) -> Option<u32> {
-        (0..self.cpu_zones.len()).find_map(|cpu| {
+        // ORDERING(R8)
+        let has_pages = |slot: &usize| self.cpu_zones[*slot].count.load(Relaxed) != 0;
+        (0..self.cpu_zones.len()).filter(has_pages).find_map(|cpu| {
             (0..self.config.nr_pcp_lists()).find_map(|index| {
                 let order = if index >= 12 { self.config.pageblock_order } else { index as u32 / 3 };
                 crate::pcp::list_entries(self, cpu, index).iter().any(|(page, _)| *page == x).then_some(order)

@@ -17,7 +17,9 @@ pub mod config;
 pub mod counters;
 pub mod cpu;
 #[cfg(not(feature = "loom"))]
-pub mod dump;
+mod drain;
+#[cfg(not(feature = "loom"))]
+mod dump;
 pub mod error;
 pub mod extfrag;
 #[cfg(not(feature = "loom"))]
@@ -67,6 +69,8 @@ mod sanity;
 pub mod segment;
 #[cfg(not(feature = "loom"))]
 mod slow_path;
+#[cfg(not(feature = "loom"))]
+mod spare;
 pub mod state;
 pub mod sync;
 #[cfg(not(feature = "loom"))]

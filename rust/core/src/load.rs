@@ -75,6 +75,9 @@ impl PageAllocator {
         for (id, cpu) in allocator.segment.cpus.iter().enumerate() {
             put32(&cpu.online, (id < state.topology.nr_online_cpus).into());
         }
+        if late {
+            allocator.bring_up_spares();
+        }
         for zone_state in &state.zones {
             let (nid, index) = (zone_state.at.nid, zone_state.at.zone);
             let zone = allocator.zone_at(nid, index as usize).ok_or(LoadError::Zone(nid, index))?;
@@ -201,15 +204,16 @@ impl ZoneLoader<'_> {
         self.load_free_lists(state)?;
         for cpu_stat in &state.cpustat {
             let cpu_zone =
-                zone.cpu_zones.get(cpu_stat.cpu).ok_or(LoadError::Shape("a counter names an unknown cpu"))?;
+                zone.own_cpu_zones().get(cpu_stat.cpu).ok_or(LoadError::Shape("a counter names an unknown cpu"))?;
             cpu_zone.diff_free.store(cpu_stat.free_delta, Relaxed); // ORDERING(R1)
             cpu_zone.diff_cma.store(cpu_stat.free_cma_delta, Relaxed); // ORDERING(R1)
             cpu_zone.stat_threshold.store(cpu_stat.threshold, Relaxed); // ORDERING(R1)
         }
         // Cpus that are not online have the zone's sizes too.
-        for cpu_zone in zone.cpu_zones.iter() {
-            put32(&cpu_zone.high, small(state.pageset_high)?);
-            put32(&cpu_zone.batch, small(state.pageset_batch)?.max(1));
+        let (high, batch) = (small(state.pageset_high)?, small(state.pageset_batch)?.max(1));
+        for cpu_zone in zone.own_cpu_zones() {
+            put32(&cpu_zone.high, high);
+            put32(&cpu_zone.batch, batch);
         }
         for pcp in &state.pcp {
             self.load_pcp(pcp)?;
@@ -249,7 +253,7 @@ impl ZoneLoader<'_> {
 
     fn load_pcp(&self, pcp: &PcpState) -> Result<(), LoadError> {
         let zone = self.zone;
-        if pcp.cpu >= zone.cpu_zones.len() || pcp.lists.len() > zone.config.nr_pcp_lists() {
+        if pcp.cpu >= zone.cpus.len() || pcp.lists.len() > zone.config.nr_pcp_lists() {
             return Err(LoadError::Shape("a per-cpu list names an unknown cpu or list"));
         }
         let cpu = Cpu::enter(&zone.cpus, pcp.cpu, 1);

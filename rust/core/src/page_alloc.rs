@@ -136,7 +136,7 @@ impl PageAllocator {
     pub fn alloc_pages(&self, cpu: CpuChoice, request: AllocRequest, hooks: &dyn Hooks) -> Result<Pfn, AllocError> {
         let AllocRequest { gfp, order, nid, nodemask } = request;
         if nodemask.is_none()
-            && let Some(pfn) = self.alloc_ready(self.cpu_hint(cpu), gfp, order, nid)
+            && let Some(pfn) = self.alloc_ready(self.slot_hint(cpu), gfp, order, nid)
         {
             return Ok(pfn);
         }

@@ -69,7 +69,7 @@ impl<'a> Zone<'a> {
     /// The lists of a leased cpu.
     #[inline(always)]
     pub fn pcp(self, cpu: &Cpu<'_>) -> Option<Pcp<'a>> {
-        let desk = self.desk(cpu.id());
+        let desk = self.desk(cpu.slot_number());
         cpu.is_leased().then_some(Pcp { zone: self, desk, state: desk.state })
     }
 

@@ -8,6 +8,7 @@ use crate::allocator::PageAllocator;
 use crate::mempolicy::PolicyMode;
 use crate::pcp_list::PcpDeque;
 use crate::segment::CpuZone;
+use crate::spare::Spares;
 use crate::sync::{AtomicU32, AtomicU64, Relaxed};
 use crate::verify::Violation;
 use crate::word::PageIdx;
@@ -45,7 +46,7 @@ impl PageAllocator {
         if !self.are_nodes_sane() {
             return Err(self.machine_violation("a node's reclaim state or reserve is impossible"));
         }
-        self.zones().try_for_each(Zone::check_sanity)
+        self.zones().try_for_each(|zone| zone.check_sanity(self.spares()))
     }
 
     fn machine_violation(&self, what: &'static str) -> Violation {
@@ -100,7 +101,7 @@ impl PageAllocator {
 }
 
 impl Zone<'_> {
-    fn check_sanity(self) -> Result<(), Violation> {
+    fn check_sanity(self, spares: Spares<'_>) -> Result<(), Violation> {
         let fail = |x: Option<PageIdx>, what| {
             // A wrong link may lead to a page that does not exist.
             let pfn = x.map(|x| self.pfn(x));
@@ -110,7 +111,7 @@ impl Zone<'_> {
             return fail(None, "a watermark, reserve or counter is impossibly large");
         }
         for (id, state) in self.cpu_zones.iter().enumerate() {
-            if !is_cpu_zone_sane(state) {
+            if !is_cpu_zone_sane(state, spares.was_used(id)) {
                 return fail(None, "a cpu's list sizes or counters are impossible");
             }
             let is_sound = |index: usize| PcpDeque::of(self.desk(id), index).is_sound();
@@ -151,12 +152,13 @@ impl Zone<'_> {
     }
 }
 
-fn is_cpu_zone_sane(state: &CpuZone) -> bool {
+/// A slot that nobody ever used may be without sizes, but then it has no pages.
+fn is_cpu_zone_sane(state: &CpuZone, was_used: bool) -> bool {
     let is_event = |word: &AtomicU64| get64(word) < MAX_EVENTS;
     let differentials = [&state.diff_free, &state.diff_cma, &state.stat_threshold];
     get32(&state.high) <= MAX_PAGESET
-        && (1..=MAX_PAGESET).contains(&get32(&state.batch))
-        && get32(&state.count) <= MAX_PAGESET
+        && (u32::from(was_used)..=MAX_PAGESET).contains(&get32(&state.batch))
+        && get32(&state.count) <= if was_used { MAX_PAGESET } else { 0 }
         && get32(&state.free_factor) <= MAX_FREE_FACTOR
         && differentials.iter().all(|word| word.load(Relaxed).unsigned_abs() < MAX_DIFFERENTIAL as u32) // ORDERING(R8)
         && state.numa_events.iter().chain([&state.pgalloc, &state.pgfree]).all(is_event)

@@ -28,6 +28,8 @@ impl PageAllocator {
         gfp: Gfp,
         hooks: &dyn Hooks,
     ) -> Result<Taken<'a>, AllocError> {
+        // Before anything else is made of it that memory is short: the kernel has no spare slots.
+        self.drain_spares();
         let can_reclaim = gfp.contains(Gfp::DIRECT_RECLAIM);
         // ATOMIC contradicts DIRECT_RECLAIM: it is dropped.
         let gfp = gfp.in_slow_path();

@@ -77,7 +77,7 @@ impl Zone<'_> {
         }
         put32(zone_high, high);
         put32(zone_batch, batch);
-        for state in self.cpu_zones.iter() {
+        for state in self.own_cpu_zones() {
             put32(&state.high, high);
             put32(&state.batch, batch);
         }
@@ -108,6 +108,8 @@ impl PageAllocator {
             };
             let low = zone.watermark(WMARK_LOW);
             zone.set_pageset_high_and_batch(PagesetSizes::of_zone(self.config(), zone.managed(), low, fraction, cpus));
+            let spares = self.spares().ever_used().filter(|slot| *slot >= self.nr_cpus());
+            spares.for_each(|slot| zone.set_spare_sizes(slot));
         }
     }
 
@@ -230,7 +232,7 @@ impl PageAllocator {
             } else {
                 pcp_sizing::normal_threshold(self.config(), zone.managed(), nr_online)
             };
-            for state in zone.cpu_zones.iter() {
+            for state in zone.own_cpu_zones() {
                 state.stat_threshold.store(threshold as i32, Relaxed); // ORDERING(R7)
             }
         }
@@ -311,12 +313,18 @@ impl PageAllocator {
             put32(&slot.online, 1);
             self.refresh_zone_stat_thresholds();
         }
+        self.bring_up_spares();
         self.init_per_zone_wmark_min();
         let totalram = machine.totalram_pages.load(Relaxed); // ORDERING(R7)
         if sizing::is_thp_started(self.config(), totalram) {
             put32(&machine.thp_started, 1);
             self.set_recommended_min_free_kbytes(self.cpu_node(0));
         }
+    }
+
+    /// From now on calls may use the spare slots.
+    pub(crate) fn bring_up_spares(&self) {
+        self.segment.slots[self.nr_cpus()..].iter().for_each(|slot| put32(&slot.online, 1));
     }
 
     /// `init_per_zone_wmark_min`: everything that depends on the sizes of the zones.

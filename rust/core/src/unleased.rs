@@ -1,10 +1,9 @@
-//! The commonest calls of somebody whose cpu slot is taken: a block from or to another slot's
-//! lists, or from and to a zone that is far above its watermark.
+//! The commonest calls of somebody who finds no free cpu slot: a block from and to a zone that is far
+//! above its watermark.
 //!
-//! Where more threads run than cpus, threads that lost their processor inside a call keep their
-//! slots for that long, and all others come here. As in [`crate::fast_path`], each function does
-//! exactly what the ordinary path would do, or it changes nothing and says so. Nobody comes here
-//! who is alone.
+//! Whoever names a cpu whose slot somebody else uses comes here, and whoever names none while all
+//! spare slots are taken, too. As in [`crate::fast_path`], each function does exactly what the
+//! ordinary path would do, or it changes nothing and says so. Nobody comes here who is alone.
 
 use crate::allocator::{CpuChoice, PageAllocator};
 use crate::counters::NumaEvent;
@@ -15,17 +14,9 @@ use crate::types::{MIGRATE_PCPTYPES, MigrateType, Pfn};
 use crate::watermark::WMARK_LOW;
 use crate::word::page_info::PageInfo;
 
-/// Whom a call may work for whose own slot is taken.
-enum Stand {
-    /// Another cpu, whose slot was free.
-    In(usize),
-    /// Its own cpu, without the slot.
-    Without(usize),
-}
-
 impl PageAllocator {
-    /// Where a call works whose slot somebody else uses at this moment; `None` if nobody does.
-    fn stand_of(&self, choice: CpuChoice) -> Option<Stand> {
+    /// The cpu of a call for which no slot is free at this moment; `None` if there is one.
+    fn cpu_without_slot(&self, choice: CpuChoice) -> Option<usize> {
         let slots = &self.segment.cpus;
         // ORDERING(R7): nobody drains the lists of a cpu that never came online.
         let is_online = |cpu: usize| slots[cpu].online.load(Relaxed) != 0;
@@ -34,22 +25,16 @@ impl PageAllocator {
         if !is_online(own) || is_free(own) {
             return None;
         }
-        let mut others = (own + 1..slots.len()).chain(0..own);
-        match choice {
-            CpuChoice::Current => others.find(|cpu| is_online(*cpu) && is_free(*cpu)).map(Stand::In),
-            CpuChoice::Fixed(_) => None,
-        }
-        .or(Some(Stand::Without(own)))
+        let is_any_free =
+            || self.find_spare(own).is_some() || (0..slots.len()).any(|cpu| is_online(cpu) && is_free(cpu));
+        (matches!(choice, CpuChoice::Fixed(_)) || !is_any_free()).then_some(own)
     }
 
     /// A block for a request that any node may serve, if that takes no more than one look at a list.
     #[cold]
     #[inline(never)]
     pub(crate) fn alloc_unleased(&self, choice: CpuChoice, gfp: Gfp, order: u32, nid: u32) -> Option<Pfn> {
-        let cpu = match self.stand_of(choice)? {
-            Stand::In(other) => return self.alloc_ready(other, gfp, order, nid),
-            Stand::Without(cpu) => cpu,
-        };
+        let cpu = self.cpu_without_slot(choice)?;
         let gfp = Gfp(gfp.0 & self.machine().gfp_allowed_mask.load(Relaxed)); // ORDERING(R7)
         let mt = self.migratetype_of(gfp);
         let (number, highest) = self.first_zone(nid, gfp)?;
@@ -83,10 +68,8 @@ impl PageAllocator {
     #[cold]
     #[inline(never)]
     pub(crate) fn free_unleased(&self, choice: CpuChoice, pfn: Pfn, order: u32) -> bool {
-        match self.stand_of(choice) {
-            None => return false,
-            Some(Stand::In(other)) => return self.free_ready(other, pfn, order),
-            Some(Stand::Without(_)) => {}
+        if self.cpu_without_slot(choice).is_none() {
+            return false;
         }
         let Some(zone) = self.zone_of_whole(pfn) else { return false };
         let x = zone.idx(pfn);

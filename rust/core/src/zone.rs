@@ -7,6 +7,7 @@ use crate::cpu::Cpu;
 use crate::page_array::PageArray;
 use crate::pageblock::Pageblocks;
 use crate::segment::{Buddies, CpuSlot, CpuZone, Desk, Machine, SharedRef, SharedSlice, ZoneShared};
+use crate::spare::spare_high;
 use crate::sync::{AtomicU32, Relaxed};
 use crate::trace::TraceSink;
 use crate::types::{MIGRATE_PCPTYPES, MigrateType, Pfn, ZoneKind};
@@ -33,10 +34,12 @@ pub struct ZoneParts {
     pub shared: SharedRef<ZoneShared>,
     /// Machine-wide tunables.
     pub machine: SharedRef<Machine>,
-    /// The zone's parts of the per-cpu state, by cpu.
+    /// The zone's parts of the per-cpu state, by slot.
     pub cpu_zones: SharedSlice<CpuZone>,
-    /// Cpu slots.
+    /// The cpus' slots.
     pub cpus: SharedSlice<CpuSlot>,
+    /// All slots: those of the cpus, then the spare ones.
+    pub slots: SharedSlice<CpuSlot>,
     /// Where trace events go.
     pub trace: Arc<TraceSink>,
     /// Whether hooks want to be told of fallbacks.
@@ -74,19 +77,19 @@ impl<'a> Zone<'a> {
     /// The zone's buddy allocator, on behalf of a caller on `cpu`.
     #[inline(always)]
     pub fn buddy(self, cpu: &Cpu<'_>) -> &'a Buddy<'a> {
-        if cpu.is_leased() { self.buddy_of(cpu.id()) } else { self.view() }
+        if cpu.is_leased() { self.buddy_of(cpu.slot_number()) } else { self.view() }
     }
 
-    /// The zone's buddy allocator on behalf of whoever holds a cpu's lease.
+    /// The zone's buddy allocator on behalf of whoever holds a slot's lease.
     #[inline(always)]
-    pub fn buddy_of(self, cpu: usize) -> &'a Buddy<'a> {
-        &self.desk(cpu).buddy
+    pub fn buddy_of(self, slot: usize) -> &'a Buddy<'a> {
+        &self.desk(slot).buddy
     }
 
-    /// What whoever holds a cpu's lease works with.
+    /// What whoever holds a slot's lease works with.
     #[inline(always)]
-    pub fn desk(self, cpu: usize) -> &'a Desk<'a> {
-        self.0.buddies.of_cpu(cpu)
+    pub fn desk(self, slot: usize) -> &'a Desk<'a> {
+        self.0.buddies.of_slot(slot)
     }
 
     /// The zone's buddy allocator for somebody without a lease.
@@ -98,7 +101,20 @@ impl<'a> Zone<'a> {
     /// The zone's part of a cpu's state.
     #[inline(always)]
     pub fn cpu_zone(self, cpu: &Cpu<'_>) -> &'a CpuZone {
-        &self.0.cpu_zones[cpu.id()]
+        &self.0.cpu_zones[cpu.slot_number()]
+    }
+
+    /// The zone's part of the state of each cpu, without spare slots.
+    pub fn own_cpu_zones(self) -> &'a [CpuZone] {
+        &self.0.cpu_zones[..self.0.cpus.len()]
+    }
+
+    /// Sizes of the lists of a spare slot, from those of the zone.
+    pub(crate) fn set_spare_sizes(self, slot: usize) {
+        let (high, batch) = (&self.shared.pageset_high, &self.shared.pageset_batch);
+        let (high, batch) = (high.load(Relaxed), batch.load(Relaxed).max(1)); // ORDERING(R7)
+        self.cpu_zones[slot].high.store(spare_high(high, batch), Relaxed); // ORDERING(R8)
+        self.cpu_zones[slot].batch.store(batch, Relaxed); // ORDERING(R8)
     }
 
     /// Pfn of a page index.

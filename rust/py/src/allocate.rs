@@ -603,10 +603,7 @@ impl PyPageAllocator {
         let machine = &*self.machine;
         Ok(py.detach(|| match cpu {
             CpuChoice::Fixed(cpu) => machine.drain_cpu(cpu, zone),
-            CpuChoice::Current => {
-                let busy = (0..machine.nr_cpus()).filter(|cpu| !machine.drain_cpu(*cpu, zone)).count();
-                busy == 0
-            }
+            CpuChoice::Current => machine.drain_all(zone) == 0,
         }))
     }
 

@@ -28,17 +28,17 @@ pub struct Desk<'a> {
 /// One desk per cpu slot, and a buddy allocator for those without a lease. All refer to the same
 /// lists; they differ in who announces blocks in flight.
 pub struct Buddies {
-    by_cpu: Box<[Desk<'static>]>,
+    by_slot: Box<[Desk<'static>]>,
     view: Buddy<'static>,
     /// What the references lead into.
     _map: Arc<Mapping>,
 }
 
 impl Buddies {
-    /// As the holder of a cpu's lease sees it.
+    /// As the holder of a slot's lease sees it.
     #[inline(always)]
-    pub fn of_cpu(&self, cpu: usize) -> &Desk<'_> {
-        &self.by_cpu[cpu]
+    pub fn of_slot(&self, slot: usize) -> &Desk<'_> {
+        &self.by_slot[slot]
     }
 
     /// As somebody without a lease sees it.
@@ -50,7 +50,7 @@ impl Buddies {
 
 impl fmt::Debug for Buddies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Buddies of {} cpus", self.by_cpu.len())
+        write!(f, "Buddies of {} slots", self.by_slot.len())
     }
 }
 
@@ -71,12 +71,12 @@ impl Segment {
         let states = self.cpu_zones_of(number)?;
         // SAFETY: as above.
         let states = unsafe { states.detached() };
-        let per_zone = self.cpus.len() * NR_PCP_LISTS;
+        let per_zone = self.slots.len() * NR_PCP_LISTS;
         let windows = self.pcp_windows.part(number * per_zone..(number + 1) * per_zone)?;
         // SAFETY: as above.
         let windows = unsafe { windows.detached() };
         // SAFETY: as above.
-        let slots = unsafe { self.cpus.detached() };
+        let slots = unsafe { self.slots.detached() };
         // SAFETY: as above.
         let all = unsafe { self.in_flight.detached() };
         let pages = PageArray::new(pages, heads)?;
@@ -93,9 +93,9 @@ impl Segment {
             },
         };
         let desks = slots.iter().zip(states).zip(windows.chunks_exact(NR_PCP_LISTS)).zip(all);
-        let by_cpu = desks.map(|(((slot, state), windows), own)| {
+        let by_slot = desks.map(|(((slot, state), windows), own)| {
             Some(Desk { slot, state, windows: windows.try_into().ok()?, buddy: buddy(Some(own)) })
         });
-        Some(Buddies { by_cpu: by_cpu.collect::<Option<_>>()?, view: buddy(None), _map: self.map.clone() })
+        Some(Buddies { by_slot: by_slot.collect::<Option<_>>()?, view: buddy(None), _map: self.map.clone() })
     }
 }

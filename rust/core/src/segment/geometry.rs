@@ -43,8 +43,10 @@ pub struct SegmentPlan {
     pub config: Config,
     /// Number of online nodes.
     pub nr_nodes: usize,
-    /// Number of cpu slots.
+    /// Number of cpus.
     pub nr_cpus: usize,
+    /// Number of spare cpu slots.
+    pub nr_spares: usize,
     /// One per zone that spans pages.
     pub zones: Vec<ZonePlan>,
     /// Entries of all zonelists together.
@@ -65,7 +67,7 @@ pub struct Geometry {
     pub machine: Table,
     pub nodes: Table,
     pub zones: Table,
-    pub cpus: Table,
+    pub slots: Table,
     pub in_flight: Table,
     pub cpu_zones: Table,
     pub pcp_windows: Table,
@@ -89,17 +91,18 @@ impl Geometry {
         }
         let nr_pageblocks = plan.end_pfn.div_ceil(plan.config.pageblock_nr_pages());
         let nr_blocks = plan.end_pfn.div_ceil(block);
+        let nr_slots = plan.nr_cpus.saturating_add(plan.nr_spares) as u64;
+        let nr_cpu_zones = nr_slots.saturating_mul(plan.zones.len() as u64);
         let mut cursor = Cursor { offset: 0 };
         Ok(Geometry {
             header: cursor.table::<Header>(1)?,
             machine: cursor.table::<Machine>(1)?,
             nodes: cursor.table::<NodeShared>(plan.nr_nodes as u64)?,
             zones: cursor.table::<ZoneShared>(plan.zones.len() as u64)?,
-            cpus: cursor.table::<CpuSlot>(plan.nr_cpus as u64)?,
-            in_flight: cursor.table::<InFlightFlag>(plan.nr_cpus as u64 + 1)?,
-            cpu_zones: cursor.table::<CpuZone>((plan.nr_cpus * plan.zones.len()) as u64)?,
-            pcp_windows: cursor
-                .table::<PcpWindow>(plan.nr_cpus as u64 * plan.zones.len() as u64 * NR_PCP_LISTS as u64)?,
+            slots: cursor.table::<CpuSlot>(nr_slots)?,
+            in_flight: cursor.table::<InFlightFlag>(nr_slots.saturating_add(1))?,
+            cpu_zones: cursor.table::<CpuZone>(nr_cpu_zones)?,
+            pcp_windows: cursor.table::<PcpWindow>(nr_cpu_zones.saturating_mul(NR_PCP_LISTS as u64))?,
             zonelists: cursor.table::<ZonelistEntry>(plan.nr_zonelist_entries as u64)?,
             memory: cursor.table::<PfnRange>(plan.nr_memory as u64)?,
             reserved: cursor.table::<PfnRange>(plan.nr_reserved as u64)?,

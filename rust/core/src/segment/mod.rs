@@ -42,11 +42,13 @@ pub struct Segment {
     pub zones: SharedSlice<ZoneShared>,
     /// One slot per cpu.
     pub cpus: SharedSlice<CpuSlot>,
-    /// In-flight flags, one per cpu slot.
+    /// All slots: those of the cpus, then the spare ones.
+    pub slots: SharedSlice<CpuSlot>,
+    /// In-flight flags, one per slot.
     pub in_flight: SharedSlice<InFlightFlag>,
-    /// Per zone and cpu: index `zone * nr_cpus + cpu`.
+    /// Per zone and slot: index `zone * nr_slots + slot`.
     pub cpu_zones: SharedSlice<CpuZone>,
-    /// Windows of the per-cpu lists: index `(zone * nr_cpus + cpu) * NR_PCP_LISTS + list`.
+    /// Windows of the per-cpu lists: index `(zone * nr_slots + slot) * NR_PCP_LISTS + list`.
     pub pcp_windows: SharedSlice<PcpWindow>,
     /// Zonelists of all nodes, one after the other.
     pub zonelists: SharedSlice<ZonelistEntry>,
@@ -73,19 +75,22 @@ impl Segment {
     pub fn create(plan: &SegmentPlan) -> Result<Segment, BootError> {
         let geometry = Geometry::new(plan)?;
         let map = Mapping::anonymous(geometry.total_bytes).map_err(BootError::OutOfMemory)?;
-        let segment = Self::over(map, geometry).ok_or(BootError::MemoryMap("the segment does not hold its tables"))?;
+        let segment = Self::over(map, geometry, plan.nr_cpus)
+            .ok_or(BootError::MemoryMap("the segment does not hold its tables"))?;
         segment.header.write(plan, segment.geometry.total_bytes);
         segment.zones.iter().for_each(|zone| zone.lists.init());
         Ok(segment)
     }
 
-    fn over(map: Arc<Mapping>, geometry: Geometry) -> Option<Segment> {
+    fn over(map: Arc<Mapping>, geometry: Geometry, nr_cpus: usize) -> Option<Segment> {
+        let slots: SharedSlice<CpuSlot> = SharedSlice::new(&map, geometry.slots)?;
         Some(Segment {
             header: SharedRef::new(&map, geometry.header)?,
             machine: SharedRef::new(&map, geometry.machine)?,
             nodes: SharedSlice::new(&map, geometry.nodes)?,
             zones: SharedSlice::new(&map, geometry.zones)?,
-            cpus: SharedSlice::new(&map, geometry.cpus)?,
+            cpus: slots.part(0..nr_cpus)?,
+            slots,
             in_flight: SharedSlice::new(&map, geometry.in_flight)?,
             cpu_zones: SharedSlice::new(&map, geometry.cpu_zones)?,
             pcp_windows: SharedSlice::new(&map, geometry.pcp_windows)?,
@@ -144,7 +149,7 @@ impl Segment {
         if geometry.total_bytes != map.len() || fields.total_bytes != map.len() as u64 {
             return Err(ImageError::Inconsistent);
         }
-        Self::over(map, geometry).ok_or(ImageError::Inconsistent)
+        Self::over(map, geometry, plan.nr_cpus).ok_or(ImageError::Inconsistent)
     }
 
     /// An independent copy in private memory.
@@ -160,12 +165,13 @@ impl Segment {
     fn copy_into(&self, map: Result<Arc<Mapping>, i32>) -> Result<Segment, BootError> {
         let map = map.map_err(BootError::OutOfMemory)?;
         self.map.copy_to(&map);
-        Self::over(map, self.geometry.clone()).ok_or(BootError::MemoryMap("the segment does not hold its tables"))
+        Self::over(map, self.geometry.clone(), self.cpus.len())
+            .ok_or(BootError::MemoryMap("the segment does not hold its tables"))
     }
 
     /// The same segment for another owner.
     pub fn share(&self) -> Result<Segment, BootError> {
-        Self::over(self.map.clone(), self.geometry.clone())
+        Self::over(self.map.clone(), self.geometry.clone(), self.cpus.len())
             .ok_or(BootError::MemoryMap("the segment does not hold its tables"))
     }
 
@@ -179,9 +185,9 @@ impl Segment {
         self.zones.part(number..number + 1).and_then(SharedRef::first_of)
     }
 
-    /// One zone's parts of the per-cpu state.
+    /// One zone's parts of the per-cpu state, by slot.
     pub fn cpu_zones_of(&self, number: usize) -> Option<SharedSlice<CpuZone>> {
-        let nr_cpus = self.cpus.len();
-        self.cpu_zones.part(number * nr_cpus..(number + 1) * nr_cpus)
+        let nr_slots = self.slots.len();
+        self.cpu_zones.part(number * nr_slots..(number + 1) * nr_slots)
     }
 }

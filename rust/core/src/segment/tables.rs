@@ -13,7 +13,7 @@ use crate::types::MAX_NR_ZONES;
 pub const MAGIC: u64 = u64::from_le_bytes(*b"pgbuddy\0");
 
 /// Version of the tables below.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// Words that hold the configuration.
 pub const CONFIG_WORDS: usize = 24;
@@ -42,8 +42,10 @@ shared! {
         version: AtomicU32,
         /// Number of nodes.
         nr_nodes: AtomicU32,
-        /// Number of cpu slots.
+        /// Number of cpus.
         nr_cpus: AtomicU32,
+        /// Number of spare cpu slots.
+        nr_spares: AtomicU32,
         /// Number of zones.
         nr_zones: AtomicU32,
         /// Entries in the zonelist table.
@@ -81,6 +83,7 @@ impl Header {
         self.version.store(LAYOUT_VERSION, Relaxed);
         self.nr_nodes.store(plan.nr_nodes as u32, Relaxed); // ORDERING(R1)
         self.nr_cpus.store(plan.nr_cpus as u32, Relaxed); // ORDERING(R1)
+        self.nr_spares.store(plan.nr_spares as u32, Relaxed); // ORDERING(R1)
         self.nr_zones.store(plan.zones.len() as u32, Relaxed); // ORDERING(R1)
         self.nr_zonelist_entries.store(plan.nr_zonelist_entries as u64, Relaxed); // ORDERING(R1)
         self.nr_memory.store(plan.nr_memory as u64, Relaxed); // ORDERING(R1)
@@ -116,7 +119,8 @@ impl Header {
         let config = config_from_words(&words)?;
         config.validate().ok()?;
         let nr_zones = half(&self.nr_zones);
-        if nr_zones > config.nr_zones() * config.max_numnodes as usize {
+        // The machine has a bit for each spare slot.
+        if nr_zones > config.nr_zones() * config.max_numnodes as usize || half(&self.nr_spares) > u64::BITS as usize {
             return None;
         }
         Some(HeaderFields {
@@ -127,6 +131,7 @@ impl Header {
                 config,
                 nr_nodes: half(&self.nr_nodes),
                 nr_cpus: half(&self.nr_cpus),
+                nr_spares: half(&self.nr_spares),
                 zones: Vec::new(),
                 nr_zonelist_entries: word(&self.nr_zonelist_entries) as usize,
                 nr_memory: word(&self.nr_memory) as usize,
@@ -243,6 +248,8 @@ shared! {
         policy_zone: AtomicU32,
         /// THP start-up ran: it keeps raising `min_free_kbytes`.
         thp_started: AtomicU32,
+        /// A bit for each spare cpu slot that was ever used.
+        spares_used: AtomicU64,
         /// NUMA statistics are counted.
         numa_stat: AtomicU32,
         /// `min_free_kbytes`.
@@ -454,11 +461,13 @@ shared! {
 }
 
 shared! {
-    /// One cpu slot.
+    /// One cpu slot: a cpu's own, or a spare one.
     pub struct CpuSlot {
         /// 0: not leased, else the holder.
         lease: AtomicU64,
-        /// Node of the cpu.
+        /// The cpu it stands for: itself, or the one whose spare it is.
+        cpu: AtomicU32,
+        /// Node of that cpu.
         node: AtomicU32,
         /// Online.
         online: AtomicU32,

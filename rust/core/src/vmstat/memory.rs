@@ -199,7 +199,7 @@ impl Zone<'_> {
             reserved_highatomic: self.shared.nr_reserved_highatomic.load(Relaxed), // ORDERING(R7)
             present: self.extent().present,
             managed: self.managed(),
-            free_pcp: self.online_cpus().map(|cpu| self.pcp_count(cpu)).sum(),
+            free_pcp: (0..self.cpu_zones.len()).map(|slot| self.pcp_count(slot)).sum(),
             local_pcp: self.pcp_count(local),
             free_cma: self.free_cma_approximate() as u64,
             lowmem_reserve: reserve.map(|word| word.load(Relaxed)).collect(), // ORDERING(R7)

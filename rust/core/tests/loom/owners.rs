@@ -32,6 +32,7 @@ impl Machine {
         let zero = || AtomicU32::new(0);
         let slot = CpuSlot {
             lease: AtomicU64::new(0),
+            cpu: AtomicU32::new(0),
             node: zero(),
             online: zero(),
             policy_mode: zero(),
@@ -252,6 +253,7 @@ fn segment_publication() {
             config: Config::default(),
             nr_nodes: 1,
             nr_cpus: 3,
+            nr_spares: 8,
             zones: vec![ZonePlan::default(); 2],
             nr_zonelist_entries: 4,
             nr_memory: 5,
@@ -272,13 +274,10 @@ fn segment_publication() {
         }
         let fields = header.read().expect("the magic is there, so all of the header is");
         assert_eq!(table.load(Relaxed), 42);
-        let SegmentPlan { config, nr_nodes, nr_cpus, zones: _, nr_zonelist_entries, nr_memory, nr_reserved, end_pfn } =
-            plan();
-        let found = fields.plan;
-        assert_eq!(found.config, config);
-        assert_eq!((found.nr_nodes, found.nr_cpus, fields.nr_zones), (nr_nodes, nr_cpus, 2));
-        assert_eq!((found.nr_zonelist_entries, found.nr_memory), (nr_zonelist_entries, nr_memory));
-        assert_eq!((found.nr_reserved, found.end_pfn, fields.total_bytes), (nr_reserved, end_pfn, 4096));
+        // All but the zones, whose number the header has.
+        let found = SegmentPlan { zones: plan().zones, ..fields.plan };
+        assert_eq!(format!("{found:?}"), format!("{:?}", plan()));
+        assert_eq!((fields.nr_zones, fields.total_bytes), (2, 4096));
         true
     }
     explore(4, || {
@@ -289,6 +288,7 @@ fn segment_publication() {
             version: half(),
             nr_nodes: half(),
             nr_cpus: half(),
+            nr_spares: half(),
             nr_zones: half(),
             nr_zonelist_entries: word(),
             nr_memory: word(),

@@ -55,7 +55,8 @@ fn pages(blocks: &BTreeSet<(u64, usize)>) -> impl Iterator<Item = u64> {
     blocks.iter().flat_map(|(first, order)| *first..first + (1 << order))
 }
 
-/// Pages on the per-cpu lists of the slots that nobody has leased.
+/// Pages on the per-cpu lists of the cpus that nobody has leased. (Whoever looks at the state of a
+/// machine empties its spare slots.)
 fn listed_pages(machine: &PageAllocator) -> Vec<u64> {
     let mut listed = Vec::new();
     for cpu in (0..NR_CPUS).filter(|cpu| machine.lease_holder(*cpu).is_none()) {
@@ -81,10 +82,10 @@ pub fn settle_without_dead(machine: &PageAllocator, board: &Board, whole: &BTree
 
 /// Some were killed: only what was in their hands is missing, and the machine works.
 pub fn settle_with_dead(machine: &PageAllocator, board: &Board, whole: &BTreeSet<(u64, usize)>, dead: &[Dead]) -> Lost {
-    for cpu in 0..NR_CPUS {
-        let holder = machine.lease_holder(cpu);
+    for slot in 0..machine.nr_slots() {
+        let holder = machine.lease_holder(slot);
         let is_dead = |pid: u32| dead.iter().any(|dead| dead.pid == pid);
-        assert!(holder.is_none_or(is_dead), "cpu {cpu} is leased by {holder:?}, who is done");
+        assert!(holder.is_none_or(is_dead), "slot {slot} is leased by {holder:?}, who is done");
     }
     machine.validate_free_lists().unwrap_or_else(|violation| panic!("{violation}"));
     let mut places = vec!["nowhere"; NR_PAGES as usize];
@@ -111,7 +112,7 @@ pub fn settle_with_dead(machine: &PageAllocator, board: &Board, whole: &BTreeSet
     let nr_dead = dead.len() as u64;
     assert!(lost.held <= nr_dead * MOST_HELD, "{lost:?} by {nr_dead}");
     assert!(lost.in_flight <= nr_dead * MOST_IN_FLIGHT.max(MOST_IN_BULK as u64), "{lost:?} by {nr_dead}");
-    let nr_slots_lost = (0..NR_CPUS).filter(|cpu| machine.lease_holder(*cpu).is_some()).count();
+    let nr_slots_lost = (0..machine.nr_slots()).filter(|slot| machine.lease_holder(*slot).is_some()).count();
     assert!(nr_slots_lost > 0 || lost.listed == 0, "{lost:?}, but every slot is free");
     use_up(machine, &places);
     lost

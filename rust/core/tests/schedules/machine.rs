@@ -31,7 +31,7 @@ const PER_GROUP: u64 = 20;
 /// Accesses after which a fiber does not get anywhere. (A drain frees hundreds of pages.)
 const LIVELOCK: u32 = 2_000_000;
 
-/// What a fiber does; the last number is a cpu.
+/// What a fiber does; the last number is a cpu, or one more for any cpu: a spare slot if cpu 0 is taken.
 #[derive(Clone, Copy, Debug)]
 enum Op {
     Alloc(u32, Gfp, usize),
@@ -45,6 +45,11 @@ enum Op {
     Contiguous(Pfn, u64, usize),
     /// Takes a page off the lists and puts it back.
     Poison(Pfn, usize),
+}
+
+/// The cpu of an operation.
+fn choice(cpu: usize) -> CpuChoice {
+    if cpu < NR_CPUS { CpuChoice::Fixed(cpu) } else { CpuChoice::Current }
 }
 
 struct World {
@@ -127,13 +132,13 @@ impl World {
         match op {
             Op::Alloc(order, gfp, cpu) => {
                 let request = AllocRequest { gfp, order, nid: 0, nodemask: None };
-                if let Ok(pfn) = machine.alloc_pages(CpuChoice::Fixed(cpu), request, &NoHooks) {
+                if let Ok(pfn) = machine.alloc_pages(choice(cpu), request, &NoHooks) {
                     self.receive(fiber, pfn, order);
                 }
             }
             Op::Bulk(n, cpu) => {
                 let request = BulkRequest { gfp: Gfp::GFP_KERNEL, nid: 0, nodemask: None };
-                for pfn in machine.alloc_pages_bulk(CpuChoice::Fixed(cpu), request, n, &NoHooks) {
+                for pfn in machine.alloc_pages_bulk(choice(cpu), request, n, &NoHooks) {
                     self.receive(fiber, pfn, 0);
                 }
             }
@@ -145,12 +150,12 @@ impl World {
                 };
                 if let Some((pfn, order)) = block {
                     self.give(pfn, order);
-                    machine.free_pages(CpuChoice::Fixed(cpu), pfn, order).expect("a block that was allocated");
+                    machine.free_pages(choice(cpu), pfn, order).expect("a block that was allocated");
                 }
             }
             Op::FreeShared(i, cpu) => {
                 let (pfn, order) = self.shared.borrow()[i].0;
-                if machine.free_pages(CpuChoice::Fixed(cpu), pfn, order).is_ok() {
+                if machine.free_pages(choice(cpu), pfn, order).is_ok() {
                     self.shared.borrow_mut()[i].1 += 1;
                 }
             }
@@ -158,19 +163,19 @@ impl World {
                 machine.drain_cpu(cpu, None);
             }
             Op::Isolate(start, cpu) => {
-                let cpu = CpuChoice::Fixed(cpu);
+                let cpu = choice(cpu);
                 if machine.start_isolate_page_range(cpu, start, start + 512, movable).is_ok() {
                     self.nr_isolated.set(self.nr_isolated.get() + 1);
                     machine.undo_isolate_page_range(cpu, start, start + 512, movable).expect("an isolated pageblock");
                 }
             }
             Op::Contiguous(start, n, cpu) => {
-                if machine.alloc_contig_range(CpuChoice::Fixed(cpu), start, start + n, movable).is_ok() {
+                if machine.alloc_contig_range(choice(cpu), start, start + n, movable).is_ok() {
                     (start..start + n).for_each(|pfn| self.receive(fiber, pfn, 0));
                 }
             }
             Op::Poison(pfn, cpu) => {
-                let cpu = CpuChoice::Fixed(cpu);
+                let cpu = choice(cpu);
                 if machine.take_page_off_buddy(cpu, pfn) {
                     self.take(pfn, 0);
                     self.give(pfn, 0);
@@ -242,7 +247,7 @@ impl World {
         }
         let nr_shared = self.shared.borrow().len() as u64;
         let op = |rng: &mut Rng| {
-            let cpu = rng.below(NR_CPUS as u64) as usize;
+            let cpu = rng.below(NR_CPUS as u64 + 1) as usize;
             if racing_frees && nr_shared > 0 {
                 return if rng.one_in(8) { Op::Drain(cpu) } else { Op::FreeShared(rng.below(nr_shared) as usize, cpu) };
             }
@@ -278,6 +283,8 @@ pub struct Tally {
     pub kills: u64,
     /// Pageblocks isolated.
     pub isolated: u64,
+    /// Schedules after which the spare slot had been used on their copy of the machine.
+    pub spare: u64,
     /// Most accesses in a schedule.
     pub most_accesses: u32,
 }
@@ -358,6 +365,7 @@ fn run_group(base: &PageAllocator, group: u64, tally: &mut Tally) -> Result<(), 
         set_hooks(Hooks::default());
         tally.isolated += world.nr_isolated.take();
         tally.schedules += 1;
+        tally.spare += u64::from(world.machine.has_used_spares());
         tally.kills += u64::from(script.killed.is_some());
         tally.most_accesses =
             tally.most_accesses.max((0..MAX_FIBERS as u8).map(|fiber| world.nr_accesses(fiber)).sum());
