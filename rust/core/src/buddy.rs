@@ -9,6 +9,7 @@ use crate::sync::{AcqRel, Acquire, Bug, Relaxed, back_off, planted, yield_now};
 use crate::types::{MAX_ORDER, MigrateType};
 use crate::word::page_info::PageInfo;
 use crate::word::page_word::{Kind, PageWord};
+use crate::word::split_register::SplitRegister;
 use crate::word::{NIL, PageIdx};
 
 /// How often a failing allocation lets other threads run while one of them has blocks in flight.
@@ -199,14 +200,27 @@ impl<'a> Buddy<'a> {
         })
     }
 
-    /// Takes a block of `order` out of the front block of list (k, from); what is left of it goes to
-    /// the lists of `to`.
-    pub fn split_front(&self, k: u32, from: usize, order: u32, to: usize) -> Option<PageIdx> {
-        self.announced(|| {
-            let p = self.area.take_front(k, from)?;
-            self.area.install(to, p, ((1 << k) - 1) & !((1 << order) - 1));
-            Some(p)
-        })
+    /// Takes up to `max` blocks of `order` in a row out of the front block of list (k, from): the
+    /// first one and how many. What is left of it goes to the lists of `to`.
+    pub fn split_front(&self, k: u32, from: usize, order: u32, max: u32, to: usize) -> Option<(PageIdx, u32)> {
+        let spoil = || self.area.take_front(k, from).map(|p| (p, self.cut(p, k, order, max, to)));
+        // Of a block that fits nothing comes back.
+        if k == order || planted(Bug::SilentSpoil) { spoil() } else { self.announced(spoil) }
+    }
+
+    /// [`Self::split_front`] of free block (p, k); how many blocks were taken. `None` if somebody
+    /// else took it first.
+    pub fn split_block(&self, p: PageIdx, k: u32, order: u32, max: u32, to: usize) -> Option<u32> {
+        self.announced(|| self.area.take(p, k).map(|_| self.cut(p, k, order, max, to)))
+    }
+
+    /// Keeps up to `max` blocks of `order` of block (p, k), which is ours, and puts the rest to `to`.
+    #[inline(always)]
+    fn cut(&self, p: PageIdx, k: u32, order: u32, max: u32, to: usize) -> u32 {
+        let n = max.min(1 << (k - order));
+        let rest = SplitRegister::only(p, k).take_run(k, order, n);
+        self.area.install(to, rest.base(), rest.mask());
+        n
     }
 
     /// A caller found nothing in any of these places, at most [`MOST_PLACES`]. True if that may be

@@ -19,17 +19,40 @@ use MigrateType::{Cma, HighAtomic, Isolate, Movable, Reclaimable, Unmovable};
 const FALLBACKS: [[MigrateType; 2]; MIGRATE_PCPTYPES] =
     [[Reclaimable, Movable], [Reclaimable, Unmovable], [Unmovable, Movable]];
 
-/// How often a request moves fallback blocks to its own lists before it takes one where it lies.
+/// How often a request moves a pageblock's free blocks to its own lists before it takes one where
+/// it lies.
 ///
 /// Alone it needs one move. But requests of different types can move the only block there is to and
 /// fro, and none of them would ever get it.
-const MOST_STEALS: u32 = if cfg!(feature = "schedules") { 1 } else { 16 };
+const MOST_MOVES: u32 = if cfg!(feature = "schedules") { 1 } else { 16 };
 
 /// A block found for a fallback.
 struct Fallback {
     order: u32,
     mt: MigrateType,
     can_steal: bool,
+}
+
+/// What a fallback did.
+enum FellBack {
+    /// Took a block, or several in a row: the first page and how many.
+    Took(PageIdx, u32),
+    /// Moved blocks to the lists of the request, or found that somebody else was quicker.
+    Again,
+    /// There is nothing to fall back to.
+    Nowhere,
+}
+
+/// A request that falls back.
+#[derive(Clone, Copy)]
+struct Needy {
+    order: u32,
+    mt: MigrateType,
+    flags: AllocFlags,
+    /// How many blocks it takes in a row.
+    max: u32,
+    /// May it move the free blocks of a pageblock?
+    may_move: bool,
 }
 
 impl Zone<'_> {
@@ -65,21 +88,20 @@ impl Zone<'_> {
         let take = |from: MigrateType| buddy.try_take_run(order, from.index(), max).map(|(x, n)| (x, n, from));
         let prefers_cma = may_use_cma && self.free_cma_approximate() > self.free_pages_approximate() / 2;
         let mut found = if prefers_cma { take(Cma) } else { None };
-        let (mut nr_steals, mut patience) = (0, 0);
+        let (mut nr_moves, mut patience) = (0, 0);
         while found.is_none() {
             found = take(mt);
             if found.is_none() && may_use_cma {
                 found = take(Cma);
             }
-            if found.is_none() && nr_steals < MOST_STEALS && self.rmqueue_fallback(cpu, order, mt, flags) {
-                nr_steals += 1;
-                continue;
-            }
-            if found.is_none() && nr_steals == MOST_STEALS {
-                found = self.take_fallback(cpu, order, mt, flags).map(|x| (x, 1, mt));
-            }
-            if found.is_none() && self.is_exhausted(cpu, order, mt, flags, &mut patience) {
-                return None;
+            if found.is_none() {
+                let needy = Needy { order, mt, flags, max, may_move: nr_moves < MOST_MOVES };
+                match self.rmqueue_fallback(cpu, needy) {
+                    FellBack::Took(x, n) => found = Some((x, n, mt)),
+                    FellBack::Again => nr_moves += 1,
+                    FellBack::Nowhere if self.is_exhausted(cpu, order, mt, flags, &mut patience) => return None,
+                    FellBack::Nowhere => {}
+                }
             }
         }
         let (x, n, _) = found?;
@@ -118,22 +140,27 @@ impl Zone<'_> {
         Some((x, HighAtomic))
     }
 
-    /// Moves free memory of another type to the lists of `mt` (`__rmqueue_fallback`). False if
-    /// there was none.
+    /// Takes a block of another type, or moves the free memory around one to the lists of the
+    /// request's type (`__rmqueue_fallback`).
+    ///
+    /// The kernel moves in either case, and then takes the smallest block that fits from the lists
+    /// of the type. If only one block would be moved, that is the one, since there is no other.
     #[cold]
     #[inline(never)]
-    fn rmqueue_fallback(self, cpu: &Cpu<'_>, order: u32, mt: MigrateType, flags: AllocFlags) -> bool {
+    fn rmqueue_fallback(self, cpu: &Cpu<'_>, needy: Needy) -> FellBack {
+        let Needy { order, mt, flags, .. } = needy;
         let orders = self.least_fallback_order(order, flags)..self.config.max_order;
-        let Some(mut choice) = self.find_suitable_fallback(orders.rev(), mt) else { return false };
+        let Some(mut choice) = self.find_suitable_fallback(orders.rev(), mt) else { return FellBack::Nowhere };
         if !choice.can_steal && mt == Movable && choice.order > order {
             // Nothing worth stealing: spoil the smallest block instead of the largest.
-            let Some(smallest) = self.find_suitable_fallback(order..self.config.max_order, mt) else { return false };
+            let Some(smallest) = self.find_suitable_fallback(order..self.config.max_order, mt) else {
+                return FellBack::Nowhere;
+            };
             choice = smallest;
         }
-        let Some(x) = self.first_block(choice.order, choice.mt) else {
-            return true; // somebody took it meanwhile: look again
+        let Some((x, fell_back)) = self.steal(cpu, needy, &choice) else {
+            return FellBack::Again; // somebody took it meanwhile: look again
         };
-        self.steal(cpu, x, mt, &choice, flags);
         self.trace.emit(cpu.id(), || Event::AllocExtfrag {
             pfn: self.pfn(x),
             alloc_order: order,
@@ -154,22 +181,7 @@ impl Zone<'_> {
                 fallback_migratetype: choice.mt,
             });
         }
-        true
-    }
-
-    /// Takes a block of another type where it lies; the rest of it goes to the lists of `mt`. Only
-    /// for requests that were unlucky, which no request is that is alone.
-    #[cold]
-    #[inline(never)]
-    fn take_fallback(self, cpu: &Cpu<'_>, order: u32, mt: MigrateType, flags: AllocFlags) -> Option<PageIdx> {
-        let orders = self.least_fallback_order(order, flags)..self.config.max_order;
-        loop {
-            let choice = self.find_suitable_fallback(orders.clone().rev(), mt)?;
-            let taken = self.buddy(cpu).split_front(choice.order, choice.mt.index(), order, mt.index());
-            if taken.is_some() {
-                return taken;
-            }
-        }
+        fell_back
     }
 
     fn first_block(self, order: u32, mt: MigrateType) -> Option<PageIdx> {
@@ -191,42 +203,64 @@ impl Zone<'_> {
         Some(Fallback { order, mt: types[i], can_steal })
     }
 
-    /// `steal_suitable_fallback`.
-    fn steal(self, cpu: &Cpu<'_>, x: PageIdx, mt: MigrateType, choice: &Fallback, flags: AllocFlags) {
-        let buddy = self.buddy(cpu);
-        let pageblock_order = self.config.pageblock_order;
-        let old = self.blocks().get(x);
-        let mut whole = false;
-        if old == HighAtomic {
+    /// `steal_suitable_fallback`: the first page of the block of choice, and what was done. `None`
+    /// if somebody else took it.
+    #[inline(always)]
+    fn steal(self, cpu: &Cpu<'_>, needy: Needy, choice: &Fallback) -> Option<(PageIdx, FellBack)> {
+        let Needy { order, mt, flags, max, may_move } = needy;
+        let (buddy, pageblock_order) = (self.buddy(cpu), self.config.pageblock_order);
+        if may_move && choice.can_steal && choice.order < pageblock_order {
+            let x = self.first_block(choice.order, choice.mt)?;
+            let old = self.blocks().get(x);
+            if old != HighAtomic {
+                self.boost_for_fallback(flags);
+                if self.steal_pageblock(cpu, x, old, mt) {
+                    return Some((x, FellBack::Again));
+                }
+            }
+            // Only the block itself.
+            let n = buddy.split_block(x, choice.order, order, max, mt.index())?;
+            return Some((x, FellBack::Took(x, n)));
+        }
+        let (x, n) = buddy.split_front(choice.order, choice.mt.index(), order, max, mt.index())?;
+        if self.blocks().get(x) == HighAtomic {
             // Only the block itself.
         } else if choice.order >= pageblock_order {
-            let step = 1 << pageblock_order;
-            for block in (x..x + (1 << choice.order)).step_by(step) {
+            for block in (x..x + (1 << choice.order)).step_by(1 << pageblock_order) {
                 self.set_pageblock_type(block, mt);
             }
         } else {
-            if self.boost_watermark() && flags.contains(AllocFlags::KSWAPD) {
-                self.shared.flags.fetch_or(ZONE_FLAG_BOOSTED_WATERMARK, Relaxed); // ORDERING(R7)
-            }
-            whole = choice.can_steal;
+            self.boost_for_fallback(flags);
         }
-        if whole {
-            let moved = self.move_freepages_block(cpu, x, mt);
-            if moved.nr_free != 0 {
-                let pageblock_nr_pages = self.config.pageblock_nr_pages();
-                let alike = match (mt, old) {
-                    (Movable, _) => moved.nr_movable,
-                    (_, Movable) => pageblock_nr_pages.saturating_sub(moved.nr_free + moved.nr_movable),
-                    _ => 0,
-                };
-                if moved.nr_free + alike >= pageblock_nr_pages / 2 || self.mobility_disabled() {
-                    // If somebody changed the type meanwhile, his stands.
-                    let _ = self.replace_pageblock_type(x, old, mt);
-                }
-                return;
-            }
+        Some((x, FellBack::Took(x, n)))
+    }
+
+    /// Boosts the watermark because a block smaller than a pageblock serves another type.
+    #[inline(always)]
+    fn boost_for_fallback(self, flags: AllocFlags) {
+        if self.boost_watermark() && flags.contains(AllocFlags::KSWAPD) {
+            self.shared.flags.fetch_or(ZONE_FLAG_BOOSTED_WATERMARK, Relaxed); // ORDERING(R7)
         }
-        buddy.move_to_back(x, choice.order, mt.index());
+    }
+
+    /// Moves the free blocks of a pageblock of type `old`, and makes it one of type `mt` if it is
+    /// mostly free or used alike. False if it had none.
+    fn steal_pageblock(self, cpu: &Cpu<'_>, x: PageIdx, old: MigrateType, mt: MigrateType) -> bool {
+        let moved = self.move_freepages_block(cpu, x, mt);
+        if moved.nr_free == 0 {
+            return false;
+        }
+        let pageblock_nr_pages = self.config.pageblock_nr_pages();
+        let alike = match (mt, old) {
+            (Movable, _) => moved.nr_movable,
+            (_, Movable) => pageblock_nr_pages.saturating_sub(moved.nr_free + moved.nr_movable),
+            _ => 0,
+        };
+        if moved.nr_free + alike >= pageblock_nr_pages / 2 || self.mobility_disabled() {
+            // If somebody changed the type meanwhile, his stands.
+            let _ = self.replace_pageblock_type(x, old, mt);
+        }
+        true
     }
 
     /// Moves the free blocks of the pageblock of `x` to the lists of `mt`

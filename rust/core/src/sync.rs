@@ -144,11 +144,13 @@ pub enum Bug {
     NoSecondLookAtRegisters = 30,
     /// A request that found nothing in several places makes sure of the first of them only.
     OnlyFirstPlace = 31,
+    /// Who takes a block of another type tells nobody that the rest of it comes back elsewhere.
+    SilentSpoil = 32,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 31] = [
+    pub const ALL: [Bug; 32] = [
         Bug::NoPend,
         Bug::NoRecheck,
         Bug::NoRecheckAfterSpill,
@@ -180,6 +182,7 @@ impl Bug {
         Bug::EveryPairIsKept,
         Bug::NoSecondLookAtRegisters,
         Bug::OnlyFirstPlace,
+        Bug::SilentSpoil,
     ];
 }
 

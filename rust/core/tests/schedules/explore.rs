@@ -52,7 +52,10 @@ impl Case {
     /// and always, or every allocation looks at the lists of both types that cases have.
     fn has_exact_failures(&self) -> bool {
         let ops = || self.programs.iter().flatten();
-        let moves = |op: &Op| matches!(op, Op::MoveBlock(..) | Op::Move(_, _, 1..) | Op::Steal(..));
+        let moves = |op: &Op| {
+            let is_spoil = matches!(op, Op::Spoil { .. } | Op::SpoilBlock { .. });
+            is_spoil || matches!(op, Op::MoveBlock(..) | Op::Move(_, _, 1..) | Op::Steal(..))
+        };
         let looks_at_one = |op: &Op| matches!(op, Op::Alloc(..) | Op::Bulk(..));
         let has_one_type = self.start.types.iter().all(|mt| *mt == 0) && !ops().any(moves);
         has_one_type || !ops().any(looks_at_one)

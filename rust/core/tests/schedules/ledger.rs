@@ -170,7 +170,17 @@ impl Ledger {
     }
 
     fn take(&mut self, fiber: u8, x: PageIdx, order: u32) -> Result<(), Violation> {
-        self.change(x, order, Owner::Free, Owner::InFlight(fiber), "takes it")
+        self.change(x, order, Owner::Free, Owner::InFlight(fiber), "takes it")?;
+        self.check_announced(fiber)
+    }
+
+    /// The fiber just took something: if some of it will come back, that must be announced by now.
+    fn check_announced(&self, fiber: u8) -> Result<(), Violation> {
+        let slot = fiber as usize;
+        if self.announced[slot] == 0 && self.nr_in_flight[slot] > self.keeps[slot] {
+            return Err(format!("fiber {fiber} takes more than it keeps and did not announce it"));
+        }
+        Ok(())
     }
 
     fn give(&mut self, fiber: u8, x: PageIdx, order: u32) -> Result<(), Violation> {
@@ -250,12 +260,12 @@ impl Ledger {
             None => true,
         });
         for (x, order) in taken {
-            self.take(fiber, x, order)?;
+            self.change(x, order, Owner::Free, Owner::InFlight(fiber), "takes it")?;
         }
         for (x, order) in given {
             self.give(fiber, x, order)?;
         }
-        Ok(())
+        self.check_announced(fiber)
     }
 
     fn elements(&self, register: SplitRegister) -> Vec<(PageIdx, u32)> {

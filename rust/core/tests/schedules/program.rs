@@ -31,6 +31,11 @@ pub enum Op {
     TakeFront(u32, usize),
     /// Move the front block of an order from one list type to another, if there is one.
     Steal(u32, usize, usize),
+    /// Take up to `max` blocks of an order out of the front block of a larger order of one list
+    /// type; the rest of it goes to the other.
+    Spoil { from: (u32, usize), order: u32, max: u32, to: usize },
+    /// The same of free block (page, order), if it is one.
+    SpoilBlock { block: (PageIdx, u32), order: u32, max: u32, to: usize },
 }
 
 impl World {
@@ -113,6 +118,20 @@ impl World {
                 }
                 self.end(fiber);
             }
+            Op::Spoil { from: (k, from), order, max, to } => {
+                self.begin(fiber, (max << order) as i32);
+                if let Some((x, n)) = buddy.split_front(k, from, order, max, to) {
+                    self.receive_run(fiber, x, order, n);
+                }
+                self.end(fiber);
+            }
+            Op::SpoilBlock { block: (x, k), order, max, to } => {
+                self.begin(fiber, (max << order) as i32);
+                if let Some(n) = buddy.split_block(x, k, order, max, to) {
+                    self.receive_run(fiber, x, order, n);
+                }
+                self.end(fiber);
+            }
             Op::TakeFront(order, mt) => {
                 self.begin(fiber, 1 << order);
                 if let Some(x) = buddy.area.take_front(order, mt) {
@@ -128,7 +147,7 @@ impl World {
         self.begin(fiber, (max << order) as i32);
         let taken = match self.buddy(fiber).take_run(order, mt, max) {
             Some((first, n)) => {
-                (0..n).for_each(|i| self.receive(fiber, first + (i << order), order));
+                self.receive_run(fiber, first, order, n);
                 n
             }
             None => {
@@ -176,6 +195,10 @@ impl World {
         received.unwrap_or_else(|violation| panic!("{violation}"));
         self.held.borrow_mut()[fiber as usize].push((x, order));
         self.log(|| format!("got ({x}, {order})"));
+    }
+
+    fn receive_run(&self, fiber: u8, first: PageIdx, order: u32, n: u32) {
+        (0..n).for_each(|i| self.receive(fiber, first + (i << order), order));
     }
 
     fn end(&self, fiber: u8) {

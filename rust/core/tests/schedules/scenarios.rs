@@ -2,7 +2,7 @@
 
 use crate::explore::Case;
 use crate::program::Op::{
-    self, Alloc, AllocAny, Bulk, Free, FreeAll, FreeBack, Move, MoveBlock, Steal, Take, TakeFront,
+    self, Alloc, AllocAny, Bulk, Free, FreeAll, FreeBack, Move, MoveBlock, Spoil, SpoilBlock, Steal, Take, TakeFront,
 };
 use crate::strategy::Rng;
 use crate::world::{AT_HEAD, Hint, World};
@@ -121,6 +121,11 @@ fn misled(
 const A: Op = Alloc(0, 0);
 const F: Op = Free(0);
 
+/// Takes single pages out of the front block of an order of list type 0; the rest goes to type 1.
+const fn spoil(k: u32, max: u32) -> Op {
+    Spoil { from: (k, 0), order: 0, max, to: 1 }
+}
+
 /// All cases. Sixteen pages at most; block (0, top) is the whole zone.
 #[rustfmt::skip]
 pub const SCENARIOS: &[Scenario] = &[
@@ -183,6 +188,11 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "two_steals_and_free", build: |w| pages(w, 8, &[&[], &[], &[2]], &[1, 3], &[&[Steal(0, 0, 1)], &[Steal(0, 0, 1)], &[F]]) },
     Scenario { name: "look_in_two_types", build: |w| pages(w, 4, &[&[], &[], &[]], &[3], &[&[AllocAny(0, 1)], &[Move(3, 0, 1)], &[Move(3, 0, 0)]]) },
     Scenario { name: "steal_register_element", build: |w| with(w, 8, &[&[Steal(1, 0, 1)], &[A], &[F]], |s| s.alloc(2, 0)) },
+    Scenario { name: "spoil_alloc_free", build: |w| pages(w, 8, &[&[], &[], &[6]], &[2, 3], &[&[spoil(1, 1)], &[A], &[F]]) },
+    Scenario { name: "two_spoils_and_free", build: |w| pages(w, 8, &[&[], &[], &[0]], &[2, 3, 5], &[&[spoil(1, 2)], &[spoil(1, 1)], &[F]]) },
+    Scenario { name: "spoil_register_element", build: |w| with(w, 8, &[&[spoil(2, 3)], &[Alloc(1, 0)], &[F]], |s| s.alloc(2, 0)) },
+    Scenario { name: "look_while_spoiled", build: |w| pages(w, 8, &[&[], &[]], &[2, 3], &[&[AllocAny(0, 1)], &[spoil(1, 1)]]) },
+    Scenario { name: "spoil_block_and_merge", build: |w| pages(w, 8, &[&[], &[0], &[1]], &[2, 3], &[&[SpoilBlock { block: (2, 1), order: 0, max: 1, to: 1 }], &[F], &[F]]) },
     Scenario { name: "move_block_free_alloc", build: |w| build(w, 8, (2, &[0, 1]), &[&[MoveBlock(0, 1)], &[F], &[A]], |s| {
         (0..8).for_each(|_| s.reserve(0));
         s.hand_over(0, 0, 1);
@@ -265,7 +275,15 @@ fn random_op(rng: &mut Rng, nr_pages: PageIdx, nr_types: u64) -> Op {
         5 => Move(block, order, mt),
         6 => MoveBlock(block, mt),
         7 => Take(block, order),
-        8 => TakeFront(order, mt),
+        8 if rng.one_in(2) => TakeFront(order, mt),
+        8 => {
+            let (small, max) = (rng.below(u64::from(order) + 1) as u32, 1 + rng.below(4) as u32);
+            if rng.one_in(2) {
+                Spoil { from: (order, mt), order: small, max, to: 1 - mt }
+            } else {
+                SpoilBlock { block: (block, order), order: small, max, to: 1 - mt }
+            }
+        }
         9 if rng.one_in(2) => Steal(order, mt, 1 - mt),
         9 => FreeAll,
         10 => FreeBack(rng.below(8) as usize),
