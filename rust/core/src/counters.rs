@@ -53,6 +53,9 @@ impl CpuZone {
     /// global part at most.
     #[inline(always)]
     pub(crate) fn add_own_each(&self, global: &AtomicI64, diff: &AtomicI32, order: u32, n: u32) {
+        if n == 1 {
+            return self.modify_own(global, diff, 1 << order);
+        }
         let threshold = i64::from(self.stat_threshold.load(Relaxed)); // ORDERING(R8)
         let (mut sum, mut folded) = (i64::from(diff.load(Relaxed)), 0); // ORDERING(R8)
         let mut left = i64::from(n);

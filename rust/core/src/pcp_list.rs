@@ -365,8 +365,9 @@ impl<'a> PcpDeque<'a> {
             set(&self.list.nr, nr);
             get(self.place(get(&self.list.first).wrapping_add(nr)))
         };
-        let remembered = self.info(x).remembered();
-        self.set_info(x, PageInfo::NONE);
+        let info = &self.pages.page(x).info;
+        let remembered = PageInfo::from_raw(get(info)).remembered();
+        set(info, PageInfo::NONE.raw());
         Some((x, remembered))
     }
 
@@ -421,9 +422,11 @@ impl<'a> PcpDeque<'a> {
         let (first, mut nr) = (get(&self.list.first), get(&self.list.nr));
         while nr != 0 && run.nr_blocks() < most {
             let x = get(self.place(first.wrapping_add(nr - 1)));
-            if self.info(x).remembered() != remembered || !run.push(x, extent) {
+            // The page itself is looked at only if its number fits, which it rarely does.
+            if !run.is_continued_by(x, extent) || self.info(x).remembered() != remembered {
                 break;
             }
+            run.push(x, extent);
             self.set_info(x, PageInfo::NONE);
             nr -= 1;
         }

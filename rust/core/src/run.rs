@@ -33,13 +33,19 @@ impl Run {
     /// block of order `window` as the others; says whether it does.
     #[inline(always)]
     pub fn push(&mut self, x: PageIdx, window: u32) -> bool {
+        let continues = self.is_continued_by(x, window);
+        if continues {
+            (self.last, self.step) = (x, x.wrapping_sub(self.last) as i32);
+        }
+        continues
+    }
+
+    /// Would [`Self::push`] add the block?
+    #[inline(always)]
+    pub fn is_continued_by(&self, x: PageIdx, window: u32) -> bool {
         let step = x.wrapping_sub(self.last) as i32;
         let continues = if self.step == 0 { step.unsigned_abs() == 1 << self.order } else { step == self.step };
-        if !continues || (x ^ self.first) >> window != 0 {
-            return false;
-        }
-        (self.last, self.step) = (x, step);
-        true
+        continues && (x ^ self.first) >> window == 0
     }
 
     /// Some block of the run.
@@ -63,6 +69,9 @@ impl Run {
     /// The largest aligned blocks that follow each other in the run: first page and order.
     #[inline(always)]
     pub fn for_each_block(&self, mut put: impl FnMut(PageIdx, u32)) {
+        if self.step == 0 {
+            return put(self.first, self.order); // as most are where memory is scattered
+        }
         let mut low = self.first.min(self.last);
         let mut end = self.first.max(self.last) + (1 << self.order);
         while low < end {
@@ -109,6 +118,12 @@ impl Buddy<'_> {
     /// lies in a window of at most [`Self::run_window`].
     #[inline(always)]
     pub fn put_run(&self, run: &Run, mt: usize, side: Side) {
-        run.for_each_block(|x, order| self.put(x, order, mt, side));
+        run.for_each_block(|x, order| self.put_one(x, order, mt, side));
+    }
+
+    /// [`Self::put`] out of line, for the three places where blocks of a run are put.
+    #[inline(never)]
+    fn put_one(&self, x: PageIdx, order: u32, mt: usize, side: Side) {
+        self.put(x, order, mt, side);
     }
 }
