@@ -3,7 +3,7 @@
 //! Decisions and list order are the kernel's; counters, watermarks and per-cpu lists live above.
 
 use crate::free_area::{FreeArea, Side};
-use crate::page_array::PageArray;
+use crate::page_array::{PageArray, PageDesc};
 use crate::pageblock::Pageblocks;
 use crate::sync::{AcqRel, Acquire, Bug, Relaxed, back_off, planted, yield_now};
 use crate::types::{MAX_ORDER, MigrateType};
@@ -14,6 +14,9 @@ use crate::word::{NIL, PageIdx};
 
 /// How often a failing allocation lets other threads run while one of them has blocks in flight.
 const PATIENCE: u32 = if cfg!(feature = "loom") { 2 } else { 64 };
+
+/// How many pages are looked at together in search of free blocks.
+const TOGETHER: usize = if cfg!(any(feature = "loom", feature = "schedules")) { 2 } else { 4 };
 
 /// What moving the free blocks of a pageblock found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -332,19 +335,46 @@ impl<'a> Buddy<'a> {
     /// The first page from `x` on that begins a free block, or `end + 1`. Counts the pages before
     /// it that are movable: on an LRU list, or the second page of an allocated compound block of
     /// two pages (whose page count looks like the mark of a movable page).
+    ///
+    /// Most pages are neither free nor movable, so several are looked at together first.
     #[inline(always)]
     fn skip_used(&self, x: PageIdx, end: PageIdx, nr_movable: &mut u64) -> PageIdx {
+        let word_of = |desc: &PageDesc| PageWord::from_raw(desc.word.load(Acquire)); // ORDERING(P2)
+        let info_of = |desc: &PageDesc| PageInfo::from_raw(desc.info.load(Relaxed)); // ORDERING(R4)
         let mut before = if x & 1 == 1 && x <= end { self.info(x - 1) } else { PageInfo::NONE };
-        let free = self.pages().range(x, end).position(|desc| {
-            let is_free = matches!(PageWord::from_raw(desc.word.load(Acquire)).kind(), Kind::Free); // ORDERING(P2)
+        let mut is_free = |desc: &PageDesc, before: &mut PageInfo| {
+            let is_free = matches!(word_of(desc).kind(), Kind::Free);
             if !is_free {
-                let info = PageInfo::from_raw(desc.info.load(Relaxed)); // ORDERING(R4)
+                let info = info_of(desc);
                 *nr_movable += u64::from(info.is_movable() | (before.is_compound_pair() & !info.is_allocated()));
-                before = info;
+                *before = info;
             }
             is_free
-        });
-        free.map_or(end + 1, |n| x + n as PageIdx)
+        };
+        let (head, pages) = self.pages().range(x, end);
+        let mut x = x;
+        if let Some(desc) = head {
+            if is_free(desc, &mut before) {
+                return x;
+            }
+            x += 1;
+        }
+        for together in pages.chunks(TOGETHER) {
+            if let Some(together) = together.first_chunk::<TOGETHER>() {
+                let are_used = PageWord::are_used(together.each_ref().map(word_of));
+                if are_used && before.is_plain() && PageInfo::are_plain(together.each_ref().map(info_of)) {
+                    (x, before) = (x + TOGETHER as PageIdx, PageInfo::NONE);
+                    continue;
+                }
+            }
+            for desc in together {
+                if is_free(desc, &mut before) {
+                    return x;
+                }
+                x += 1;
+            }
+        }
+        end + 1
     }
 
     /// Number of blocks in list (order, mt), counted by walking.

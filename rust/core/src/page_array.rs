@@ -95,14 +95,14 @@ impl<'a> PageArray<'a> {
         }
     }
 
-    /// The descriptors of the pages `first..=last`, which lie in one block of the largest order.
+    /// The descriptors of the pages `first..=last`, which lie in one block of the largest order: the
+    /// first one if it stands in the table of its own, and the others.
     #[inline(always)]
-    pub fn range(self, first: PageIdx, last: PageIdx) -> impl Iterator<Item = &'a PageDesc> {
+    pub fn range(self, first: PageIdx, last: PageIdx) -> (Option<&'a PageDesc>, &'a [PageDesc]) {
         debug_assert!(first > last || first >> HEAD_ORDER == last >> HEAD_ORDER);
         let starts_with_head = first <= last && first & HEAD_MASK == 0;
-        let head = starts_with_head.then(|| self.page(first));
         let rest = first as usize + usize::from(starts_with_head)..last as usize + 1;
-        head.into_iter().chain(self.pages.get(rest).unwrap_or_default())
+        (starts_with_head.then(|| self.page(first)), self.pages.get(rest).unwrap_or_default())
     }
 
     /// The descriptor of a page, if it exists.
@@ -134,9 +134,11 @@ mod tests {
         assert!(array.get(nr_pages).is_none() && array.get(PageIdx::MAX).is_none());
         for first in [0, 1, 2 << HEAD_ORDER, (1 << HEAD_ORDER) - 1] {
             let last = (first & !HEAD_MASK) + HEAD_MASK;
-            let range = array.range(first, last).map(core::ptr::from_ref);
+            let (head, rest) = array.range(first, last);
+            let range = head.into_iter().chain(rest).map(core::ptr::from_ref);
             assert!(range.eq(places[first as usize..=last as usize].iter().copied()));
-            assert_eq!(array.range(last + 1, last).count(), 0);
+            let (head, rest) = array.range(last + 1, last);
+            assert!(head.is_none() && rest.is_empty());
         }
         places.sort_unstable();
         places.dedup();

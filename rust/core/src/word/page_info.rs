@@ -175,6 +175,17 @@ impl PageInfo {
         self.0 & (KIND_MASK & !1 | MOVABLE) == MOVABLE
     }
 
+    /// Neither this page nor the next one counts as movable because of this word.
+    pub const fn is_plain(self) -> bool {
+        self.0 & (MOVABLE | COMPOUND) == 0
+    }
+
+    /// Are all of them plain?
+    #[inline(always)]
+    pub fn are_plain<const N: usize>(all: [PageInfo; N]) -> bool {
+        PageInfo(all.into_iter().fold(0, |bits, info| bits | info.0)).is_plain()
+    }
+
     /// The same allocated block with another reference count.
     #[must_use]
     pub const fn with_refcount(self, count: u32) -> Self {

@@ -110,6 +110,13 @@ impl PageWord {
         (self.0 >> KIND_SHIFT).wrapping_add(1) & 0b10 == 0
     }
 
+    /// Are all of them USED?
+    #[inline(always)]
+    pub fn are_used<const N: usize>(all: [PageWord; N]) -> bool {
+        const { assert!(Kind::Used as u64 == 0) };
+        matches!(PageWord(all.into_iter().fold(0, |bits, word| bits | word.0)).kind(), Kind::Used)
+    }
+
     /// The tag.
     pub const fn tag(self) -> u64 {
         self.0 >> TAG_SHIFT
