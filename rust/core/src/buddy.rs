@@ -11,6 +11,7 @@ use crate::word::page_info::PageInfo;
 use crate::word::page_word::{Kind, PageWord};
 use crate::word::split_register::SplitRegister;
 use crate::word::{NIL, PageIdx};
+use core::num::NonZeroU32;
 
 /// How often a failing allocation lets other threads run while one of them has blocks in flight.
 const PATIENCE: u32 = if cfg!(feature = "loom") { 2 } else { 64 };
@@ -127,31 +128,32 @@ impl<'a> Buddy<'a> {
     /// As [`Self::take_run`] for a caller who can go elsewhere.
     #[inline(always)]
     pub fn try_take_run(&self, order: u32, mt: usize, max: u32) -> Option<(PageIdx, u32)> {
-        // First the commonest cases, in one piece: a block that fits in its list, which is taken
-        // whole, or something in the register with nothing smaller before it.
+        // First the commonest cases, in one piece: a block that fits, which is taken whole out of
+        // the register or its list, or something in the register with nothing smaller before it.
         let split = &self.area.lists.lists.split;
         let register = split.load(mt);
-        let in_register = register.smallest_from(order);
-        match (self.smallest_list(order, in_register, mt), in_register) {
-            (Some(k), _) if k == order => {
-                if let Some(p) = self.area.lists.pop(order, mt) {
-                    return Some((p, 1));
-                }
+        if register.has(order) {
+            if split.cas_of_used(mt, register, register.without(1 << order)).is_ok() {
+                return Some((register.element(order), 1));
             }
-            (None, Some(k)) if !register.has_below(order) || k == order => {
-                let n = max.min(1 << (k - order));
-                if split.cas(mt, register, register.take_run(k, order, n)).is_ok() {
-                    return Some((register.element(k), n));
-                }
+        } else if let Some(p) = self.area.lists.pop(order, mt) {
+            return Some((p, 1));
+        } else if let Some(k) = register.smallest_from(order)
+            && !register.has_below(order)
+            && self.smallest_list(order + 1, Some(k), mt).is_none()
+        {
+            let n = max.min(1 << (k - order));
+            if split.cas_of_used(mt, register, register.take_run(k, order, n)).is_ok() {
+                return Some((register.element(k), n));
             }
-            _ => {}
         }
-        self.take_any_run(order, mt, max)
+        self.take_any_run(order, mt, max).map(|(p, n)| (p, n.get()))
     }
 
-    /// [`Self::try_take_run`] in all cases, and as often as others are quicker.
+    /// [`Self::try_take_run`] in all cases, and as often as others are quicker. (With the number
+    /// never zero, the result is returned in a register.)
     #[inline(never)]
-    fn take_any_run(&self, order: u32, mt: usize, max: u32) -> Option<(PageIdx, u32)> {
+    fn take_any_run(&self, order: u32, mt: usize, max: u32) -> Option<(PageIdx, NonZeroU32)> {
         let mut failures = 0;
         let split = &self.area.lists.lists.split;
         loop {
@@ -159,7 +161,7 @@ impl<'a> Buddy<'a> {
             let in_register = register.smallest_from(order);
             if let Some(k) = self.smallest_list(order, in_register, mt) {
                 if let Some(p) = self.split_first(k, mt, order) {
-                    return Some((p, 1));
+                    return Some((p, NonZeroU32::MIN));
                 }
                 continue; // somebody took it first
             }
@@ -170,8 +172,8 @@ impl<'a> Buddy<'a> {
                     continue;
                 }
                 let n = max.min(1 << (k - order));
-                if split.cas(mt, register, register.take_run(k, order, n)).is_ok() {
-                    return Some((register.element(k), n));
+                if split.cas_of_used(mt, register, register.take_run(k, order, n)).is_ok() {
+                    return Some((register.element(k), NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN)));
                 }
                 failures += 1;
                 back_off(failures);

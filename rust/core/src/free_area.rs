@@ -314,8 +314,11 @@ impl FreeArea<'_> {
                 return false;
             }
             fence_for_model();
+            // Our own register was empty. If the buddy gets in there our block has left, and whoever
+            // took or spilled it looks himself.
             !buddy.is_in_use()
-                || (!planted(Bug::NoSecondLookAtRegisters) && self.register_of(p ^ size, order).is_some())
+                || (!planted(Bug::NoSecondLookAtRegisters)
+                    && self.used_registers().but(mt).any(|mt| self.register(mt).contains(p ^ size, order)))
         } else {
             let parents_buddy = pages.get((p & !size) ^ (2 * size));
             if register.has(order) || !parents_buddy.is_some_and(PageDesc::is_in_use) {
@@ -484,7 +487,17 @@ impl FreeArea<'_> {
 #[derive(Clone, Copy)]
 struct Registers(u32);
 
+/// Where it is called, the compiler keeps a branch and the rest short.
+#[cold]
+fn unlikely() {}
+
 impl Registers {
+    /// All but this one.
+    #[inline(always)]
+    fn but(self, mt: usize) -> Registers {
+        Registers(self.0 & !(1 << mt))
+    }
+
     #[inline(always)]
     fn find_map<R>(self, mut look: impl FnMut(usize) -> Option<R>) -> Option<R> {
         let mut rest = self.0;
@@ -513,7 +526,10 @@ impl Registers {
         let mut rest = self.0;
         while rest != 0 {
             let mt = rest.trailing_zeros() as usize;
-            kept |= u32::from(holds(mt)) << mt;
+            if holds(mt) {
+                unlikely();
+                kept |= 1 << mt;
+            }
             rest &= rest - 1;
         }
         Registers(kept)

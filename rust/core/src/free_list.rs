@@ -18,13 +18,13 @@
 //! lock-free; a stopped thread delays nobody.
 
 use crate::page_array::{PageArray, PageDesc};
+use crate::split_registers::SplitRegisters;
 use crate::sync::{
     AcqRel, Acquire, AtomicU32, AtomicU64, Bug, Relaxed, Release, SeqCst, back_off, forced_zombie, planted,
 };
 use crate::types::{MAX_ORDER, NR_MIGRATETYPES};
 use crate::word::list_head::ListHead;
 use crate::word::page_word::{Kind, PageWord};
-use crate::word::split_register::SplitRegister;
 use crate::word::{NIL, PageIdx};
 
 /// A `prev` or tail hint that names the list's head instead of a page.
@@ -97,68 +97,6 @@ impl List {
 impl Default for List {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// The split registers of a zone, one per migratetype, together on one cache line.
-#[derive(Debug)]
-#[repr(C, align(64))]
-pub struct SplitRegisters {
-    registers: [AtomicU64; NR_MIGRATETYPES],
-    /// Bit mt: register mt has had an element at some time. Most zones use two or three of them,
-    /// and nobody needs to look at the others.
-    used: AtomicU64,
-}
-
-impl SplitRegisters {
-    fn new() -> Self {
-        SplitRegisters { registers: core::array::from_fn(|_| AtomicU64::new(0)), used: AtomicU64::new(0) }
-    }
-
-    /// The registers that may have elements: one bit per migratetype, never taken back.
-    ///
-    /// ORDERING(S1): SeqCst, so that a register that is not named here was empty when we looked.
-    #[inline(always)]
-    pub fn used(&self) -> u32 {
-        // ORDERING(S1). Nothing but bits of migratetypes, whatever the memory holds.
-        self.used.load(SeqCst) as u32 & ((1 << NR_MIGRATETYPES) - 1)
-    }
-
-    /// Before a register gets elements. ORDERING(P4): AcqRel, seen by all who see the elements.
-    #[inline(always)]
-    fn mark_used(&self, mt: usize) {
-        // ORDERING(P4)
-        if self.used.load(Acquire) >> mt & 1 == 0 {
-            self.used.fetch_or(1 << mt, SeqCst); // ORDERING(S1)
-        }
-    }
-
-    /// The register. ORDERING(S1): SeqCst, because the free path's re-check looks here as well.
-    #[inline(always)]
-    pub fn load(&self, mt: usize) -> SplitRegister {
-        SplitRegister::from_raw(self.registers[mt].load(SeqCst)) // ORDERING(S1)
-    }
-
-    /// Replaces a value that is still there.
-    ///
-    /// ORDERING(P4): hands the elements over. ORDERING(S1): SeqCst, because a block that is freed
-    /// into a register is published by this exchange.
-    #[inline(always)]
-    pub fn cas(&self, mt: usize, old: SplitRegister, new: SplitRegister) -> Result<(), SplitRegister> {
-        if old.is_empty() {
-            self.mark_used(mt);
-        }
-        // ORDERING(P4, S1)
-        match self.registers[mt].compare_exchange(old.raw(), new.raw(), SeqCst, Acquire) {
-            Ok(_) => Ok(()),
-            Err(seen) => Err(SplitRegister::from_raw(seen)),
-        }
-    }
-
-    /// For planted bugs only.
-    pub fn blind_store(&self, mt: usize, new: SplitRegister) {
-        self.mark_used(mt);
-        self.registers[mt].store(new.raw(), Release); // ORDERING(P4)
     }
 }
 
@@ -347,21 +285,14 @@ impl<'a> FreeLists<'a> {
         let owned = self.own_word(x, desc);
         let mut head = list.head();
         desc.set_prev_hint(AT_HEAD);
-        let mut failures = 0;
-        let published = loop {
-            let word = self.published(owned, order, mt, head.first());
-            if !planted(Bug::LinkBeforeWord) {
-                desc.store_word(word);
-            }
-            match list.cas_head(head, self.new_head(head, x)) {
-                Ok(()) => break word,
-                Err(_) => {
-                    failures += 1;
-                    back_off(failures);
-                    head = list.head();
-                }
-            }
-        };
+        let mut published = self.published(owned, order, mt, head.first());
+        if !planted(Bug::LinkBeforeWord) {
+            desc.store_word(published);
+        }
+        // One try in place; what a loop keeps ready would be paid for by each call.
+        if list.cas_head(head, self.new_head(head, x)).is_err() {
+            (head, published) = self.link_late(x, owned, order, mt);
+        }
         if planted(Bug::LinkBeforeWord) {
             desc.store_word(published);
         }
@@ -371,6 +302,27 @@ impl<'a> FreeLists<'a> {
             self.set_prev_hint(head.first(), x);
         }
         desc.promote(published);
+    }
+
+    /// The link of [`Self::push_front`] after somebody else was quicker once: the head before it, and
+    /// the word that was published.
+    #[cold]
+    #[inline(never)]
+    fn link_late(&self, x: PageIdx, owned: PageWord, order: u32, mt: usize) -> (ListHead, PageWord) {
+        let (list, desc) = (self.list(order, mt), self.pages.page(x));
+        let mut failures = 1;
+        loop {
+            back_off(failures);
+            let head = list.head();
+            let word = self.published(owned, order, mt, head.first());
+            if !planted(Bug::LinkBeforeWord) {
+                desc.store_word(word);
+            }
+            if list.cas_head(head, self.new_head(head, x)).is_ok() {
+                return (head, word);
+            }
+            failures += 1;
+        }
     }
 
     /// Puts a block we own at the back of list (order, mt).
@@ -497,7 +449,40 @@ impl<'a> FreeLists<'a> {
     #[inline(always)]
     pub fn pop(&self, order: u32, mt: usize) -> Option<PageIdx> {
         let list = self.list(order, mt);
-        let mut failures = 0;
+        let head = list.head();
+        if head.is_empty() {
+            return None;
+        }
+        // One try in place; what a loop keeps ready would be paid for by each call.
+        let top = head.first();
+        let desc = self.pages.page(top);
+        let word = desc.load_word();
+        if planted(Bug::PopWithoutClaim) || !word.is_free_in(order, mt) || !desc.cas_word(word, word.claim()) {
+            return self.pop_late(order, mt);
+        }
+        if !forced_zombie() && list.cas_head(head, self.new_head(head, word.next())).is_ok() {
+            self.fix_hints_in(list, top, word, AT_HEAD);
+            desc.store_word(word.unlinked());
+        } else {
+            self.detach_late(top, word.claim());
+        }
+        Some(top)
+    }
+
+    /// [`Self::detach`] where it is rare.
+    #[cold]
+    #[inline(never)]
+    fn detach_late(&self, x: PageIdx, frozen: PageWord) {
+        self.detach(x, frozen);
+    }
+
+    /// [`Self::pop`] after somebody else was quicker once.
+    #[cold]
+    #[inline(never)]
+    fn pop_late(&self, order: u32, mt: usize) -> Option<PageIdx> {
+        let list = self.list(order, mt);
+        let mut failures = 1;
+        back_off(failures);
         loop {
             let head = list.head();
             if head.is_empty() {

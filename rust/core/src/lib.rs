@@ -71,6 +71,7 @@ pub mod segment;
 mod slow_path;
 #[cfg(not(feature = "loom"))]
 mod spare;
+pub mod split_registers;
 pub mod state;
 pub mod sync;
 #[cfg(not(feature = "loom"))]

@@ -108,7 +108,13 @@ impl<'a> PageArray<'a> {
     /// The descriptor of a page, if it exists.
     #[inline(always)]
     pub fn get(self, idx: PageIdx) -> Option<&'a PageDesc> {
-        (idx < self.len()).then(|| self.page(idx))
+        // One check of the bounds, not two: each table ends where the pages do.
+        if idx & HEAD_MASK == 0 {
+            unlikely();
+            self.heads.get((idx >> HEAD_ORDER) as usize)
+        } else {
+            self.pages.get(idx as usize)
+        }
     }
 }
 

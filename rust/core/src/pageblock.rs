@@ -35,8 +35,9 @@ impl<'a> Pageblocks<'a> {
     /// Migratetype of the pageblock of a page (mm/page_alloc.c, `get_pfnblock_flags_mask`).
     #[inline(always)]
     pub fn get(self, x: PageIdx) -> MigrateType {
-        let raw = self.types.get((x >> self.order) as usize).map_or(0, |t| t.load(Relaxed)); // ORDERING(R3)
-        MigrateType::from_index(raw as usize).unwrap_or(MigrateType::Unmovable)
+        let Some(t) = self.types.get((x >> self.order) as usize) else { return MigrateType::Unmovable };
+        // ORDERING(R3)
+        MigrateType::from_index(t.load(Relaxed) as usize).unwrap_or(MigrateType::Unmovable)
     }
 
     /// Sets the type; the caller applies the mobility-grouping rule.

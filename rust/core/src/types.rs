@@ -63,7 +63,16 @@ impl MigrateType {
 
     /// The migratetype with this number, if there is one.
     pub const fn from_index(index: usize) -> Option<MigrateType> {
-        if index < NR_MIGRATETYPES { Some(Self::ALL[index]) } else { None }
+        // Not a look into `ALL`: this is compiled to a comparison.
+        match index {
+            0 => Some(MigrateType::Unmovable),
+            1 => Some(MigrateType::Movable),
+            2 => Some(MigrateType::Reclaimable),
+            3 => Some(MigrateType::HighAtomic),
+            4 => Some(MigrateType::Cma),
+            5 => Some(MigrateType::Isolate),
+            _ => None,
+        }
     }
 
     /// Its number, usable as an array index.
