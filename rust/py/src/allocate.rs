@@ -193,7 +193,8 @@ impl PyPageAllocator {
     ///     nid: Preferred node; by default the node of the cpu.
     ///     nodemask: Nodes allowed, as a mask or as node ids; by default all.
     ///     policy: A ``MemPolicy`` instead of ``nid`` and ``nodemask``.
-    ///     cpu: The cpu whose lists are used; by default the one the thread runs on.
+    ///     cpu: The cpu whose lists are used; by default the one the thread runs on, or spare lists if
+    ///         another thread or process is inside a call on it.
     ///
     /// Returns:
     ///     int: The first pfn.
@@ -279,7 +280,8 @@ impl PyPageAllocator {
     /// Args:
     ///     pfn: The block's first page.
     ///     order: The order it was allocated with.
-    ///     cpu: The cpu whose lists are used; by default the one the thread runs on.
+    ///     cpu: The cpu whose lists are used; by default the one the thread runs on, or spare lists if
+    ///         another thread or process is inside a call on it.
     ///
     /// Raises:
     ///     BadPageError: There is no such block (never allocated, free already, another order, inside
@@ -580,7 +582,7 @@ impl PyPageAllocator {
     /// Return the pages of per-cpu lists to their zones.
     ///
     /// Args:
-    ///     cpu: One cpu; by default all, in ascending order.
+    ///     cpu: One cpu; by default all, in ascending order, and spare lists.
     ///     zone: One zone; by default all.
     ///
     /// Returns:

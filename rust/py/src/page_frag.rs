@@ -132,7 +132,8 @@ impl PyPageAllocator {
     /// A cache for small pieces of pages.
     ///
     /// Args:
-    ///     cpu: The cpu whose lists are used; by default the one the thread runs on.
+    ///     cpu: The cpu whose lists are used; by default the one the thread runs on, or spare lists if
+    ///         another thread or process is inside a call on it.
     ///
     /// Raises:
     ///     ValueError: No such cpu.
