@@ -460,13 +460,19 @@ impl<'a> FreeLists<'a> {
         if planted(Bug::PopWithoutClaim) || !word.is_free_in(order, mt) || !desc.cas_word(word, word.claim()) {
             return self.pop_late(order, mt);
         }
+        self.unlink_top(list, head, desc, word);
+        Some(top)
+    }
+
+    /// Unlinks the top of a list, which we claimed: its descriptor and word before.
+    #[inline(always)]
+    fn unlink_top(&self, list: &List, head: ListHead, desc: &PageDesc, word: PageWord) {
         if !forced_zombie() && list.cas_head(head, self.new_head(head, word.next())).is_ok() {
-            self.fix_hints_in(list, top, word, AT_HEAD);
+            self.fix_hints_in(list, head.first(), word, AT_HEAD);
             desc.store_word(word.unlinked());
         } else {
-            self.detach_late(top, word.claim());
+            self.detach_late(head.first(), word.claim());
         }
-        Some(top)
     }
 
     /// [`Self::detach`] where it is rare.
@@ -509,12 +515,7 @@ impl<'a> FreeLists<'a> {
                 back_off(failures);
                 continue;
             }
-            if !forced_zombie() && list.cas_head(head, self.new_head(head, word.next())).is_ok() {
-                self.fix_hints_in(list, top, word, AT_HEAD);
-                desc.store_word(word.unlinked());
-            } else {
-                self.detach(top, word.claim());
-            }
+            self.unlink_top(list, head, desc, word);
             return Some(top);
         }
     }
