@@ -361,8 +361,7 @@ impl PageAllocator {
     #[inline]
     fn enter_any(&self, own: usize) -> Cpu<'_> {
         // Nobody drains the lists of a cpu that never came online.
-        // ORDERING(R7)
-        let is_online = |slot: usize| self.segment.slots[slot].online.load(Relaxed) != 0;
+        let is_online = |slot: usize| self.segment.slots[slot].is_online();
         let enter = |slot: usize| is_online(slot).then(|| self.enter_slot(slot)).filter(Cpu::is_leased);
         enter(own)
             .or_else(|| self.find_spare(own).and_then(enter))
@@ -418,8 +417,7 @@ impl PageAllocator {
     #[inline(always)]
     pub(crate) fn slot_hint(&self, choice: CpuChoice) -> usize {
         let own = self.cpu_hint(choice);
-        // ORDERING(R6)
-        let is_taken = choice == CpuChoice::Current && self.segment.slots[own].lease.load(Relaxed) != 0;
+        let is_taken = choice == CpuChoice::Current && !self.segment.slots[own].is_free();
         if is_taken { self.spare_hint(own) } else { own }
     }
 

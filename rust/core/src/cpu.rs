@@ -16,8 +16,8 @@ impl<'a> Lease<'a> {
     /// The lease of a slot that nobody uses.
     #[inline(always)]
     pub fn take(slot: &'a CpuSlot, holder: u64) -> Option<Lease<'a>> {
-        // ORDERING(R6): a cheap look first; the CAS decides.
-        let is_ours = slot.lease.load(Relaxed) == 0
+        // A cheap look first; the CAS decides.
+        let is_ours = slot.is_free()
             // ORDERING(P7): Acquire, sees what the last holder wrote.
             && slot.lease.compare_exchange(0, holder, Acquire, Relaxed).is_ok();
         // Not `then_some`, which would make and drop a lease that we do not have.

@@ -118,7 +118,7 @@ impl PageAllocator {
         Topology {
             nodes: (0..nids.len()).map(node_state).collect(),
             cpu_node: self.segment.cpus.iter().map(|cpu| get32(&cpu.node)).collect(),
-            nr_online_cpus: self.segment.cpus.iter().filter(|cpu| get32(&cpu.online) != 0).count(),
+            nr_online_cpus: self.segment.cpus.iter().filter(|cpu| cpu.is_online()).count(),
             node_distance: self
                 .segment
                 .nodes
@@ -155,7 +155,7 @@ impl Zone<'_> {
             .collect();
         let nr_free =
             free_lists.chunks(MigrateType::ALL.len()).map(|lists| lists.iter().map(|l| l.len() as u64).sum()).collect();
-        let online = |cpu: &usize| get32(&self.cpus[*cpu].online) != 0;
+        let online = |cpu: &usize| self.cpus[*cpu].is_online();
         let cpus: Vec<usize> = (0..self.cpus.len()).filter(online).collect();
         let extent = self.extent();
         let blocks_start = extent.start_pfn >> self.config.pageblock_order << self.config.pageblock_order;

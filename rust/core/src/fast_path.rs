@@ -227,8 +227,8 @@ impl PageAllocator {
     /// The lease of a cpu, if it is online and nobody has the lease.
     #[inline(always)]
     fn lease<'a>(&self, desk: &Desk<'a>) -> Option<Lease<'a>> {
-        // ORDERING(R7): nobody drains the lists of a cpu that never came online.
-        if desk.slot.online.load(Relaxed) == 0 {
+        // Nobody drains the lists of a cpu that never came online.
+        if !desk.slot.is_online() {
             return None;
         }
         Lease::take(desk.slot, self.holder())

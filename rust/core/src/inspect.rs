@@ -218,7 +218,7 @@ impl PageAllocator {
     /// Is there an online cpu with this number?
     #[inline(always)]
     pub fn is_cpu_online(&self, cpu: usize) -> bool {
-        self.segment.cpus.get(cpu).is_some_and(|slot| slot.online.load(Relaxed) != 0) // ORDERING(R7)
+        self.segment.cpus.get(cpu).is_some_and(|slot| slot.is_online())
     }
 
     /// Has the start-up finished (watermarks, real per-cpu lists)?

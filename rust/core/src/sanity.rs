@@ -70,7 +70,7 @@ impl PageAllocator {
     }
 
     fn are_cpus_sane(&self) -> bool {
-        let is_online = |cpu: usize| get32(&self.segment.cpus[cpu].online) != 0;
+        let is_online = |cpu: usize| self.segment.cpus[cpu].is_online();
         let nr_online = (0..self.nr_cpus()).filter(|cpu| is_online(*cpu)).count();
         let online_nodes = self.node_ids().fold(0u64, |mask, nid| mask | 1 << nid);
         let is_policy_sane = |cpu: usize| {

@@ -60,8 +60,7 @@ impl Spares<'_> {
         let node = self.slots[own].node.load(Relaxed); // ORDERING(R1)
         let is_free = |spare: &usize| {
             let slot = &self.slots[self.nr_cpus + spare];
-            // ORDERING(R1, R6, R7): a look only, the lease decides.
-            slot.lease.load(Relaxed) == 0 && slot.online.load(Relaxed) != 0 && slot.node.load(Relaxed) == node
+            slot.is_free() && slot.is_online() && slot.node.load(Relaxed) == node // ORDERING(R1)
         };
         let hint = if IS_MODEL { 0 } else { HINT.get() };
         let found = (0..nr_spares).map(|i| hint.wrapping_add(i) % nr_spares).find(is_free)?;
@@ -91,6 +90,43 @@ const _: () = assert!(NR_SPARES <= u64::BITS as usize, "one bit for each");
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::segment::{Segment, SegmentPlan};
+
+    #[test]
+    fn a_spare_slot_is_free_and_online_and_on_the_node_of_the_cpu() {
+        let plan = SegmentPlan {
+            config: Config::default(),
+            nr_nodes: 2,
+            nr_cpus: 2,
+            nr_spares: 4,
+            zones: Vec::new(),
+            nr_zonelist_entries: 0,
+            nr_memory: 0,
+            nr_reserved: 0,
+            end_pfn: 0,
+        };
+        let segment = Segment::create(&plan).unwrap();
+        let (slots, used) = (&*segment.slots, &segment.machine.spares_used);
+        for (number, slot) in slots.iter().enumerate() {
+            slot.node.store(number as u32 % 2, Relaxed);
+        }
+        let spares = Spares { slots, nr_cpus: 2, used };
+        assert_eq!(spares.find(0), None, "none is online");
+        slots[2..].iter().for_each(|slot| slot.online.store(1, Relaxed));
+        for (cpu, on_node) in [(0, [2, 4]), (1, [3, 5])] {
+            let first = spares.find(cpu).unwrap();
+            assert!(on_node.contains(&first));
+            assert_eq!(spares.find(cpu), Some(first), "where it was found last");
+            slots[first].lease.store(1, Relaxed);
+            let second = spares.find(cpu).unwrap();
+            assert!(on_node.contains(&second) && second != first);
+            slots[second].lease.store(1, Relaxed);
+            assert_eq!(spares.find(cpu), None, "both are taken");
+        }
+        spares.mark_used(4);
+        assert_eq!(spares.ever_used().collect::<Vec<_>>(), [0, 1, 4]);
+    }
 
     #[test]
     fn spare_lists_are_short() {

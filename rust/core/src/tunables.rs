@@ -87,13 +87,13 @@ impl Zone<'_> {
 impl PageAllocator {
     /// Number of online cpus; they are `0..nr_online_cpus`.
     pub fn nr_online_cpus(&self) -> u32 {
-        self.segment.cpus.iter().filter(|cpu| cpu.online.load(Relaxed) != 0).count() as u32 // ORDERING(R7)
+        self.segment.cpus.iter().filter(|cpu| cpu.is_online()).count() as u32
     }
 
     /// Online cpus of a node.
     fn nr_node_cpus(&self, nid: u32) -> u32 {
         let local = |cpu: &&crate::segment::CpuSlot| {
-            cpu.online.load(Relaxed) != 0 && cpu.node.load(Relaxed) == nid // ORDERING(R7)
+            cpu.is_online() && cpu.node.load(Relaxed) == nid // ORDERING(R7)
         };
         self.segment.cpus.iter().filter(local).count() as u32
     }
@@ -205,8 +205,7 @@ impl PageAllocator {
         for zone in self.zones() {
             let threshold = pcp_sizing::normal_threshold(self.config(), zone.managed(), nr_online);
             for (state, cpu) in zone.cpu_zones.iter().zip(zone.cpus.iter()) {
-                // ORDERING(R7)
-                if cpu.online.load(Relaxed) != 0 {
+                if cpu.is_online() {
                     state.stat_threshold.store(threshold as i32, Relaxed); // ORDERING(R8)
                 }
             }

@@ -18,15 +18,13 @@ impl PageAllocator {
     /// The cpu of a call for which no slot is free at this moment; `None` if there is one.
     fn cpu_without_slot(&self, choice: CpuChoice) -> Option<usize> {
         let slots = &self.segment.cpus;
-        // ORDERING(R7): nobody drains the lists of a cpu that never came online.
-        let is_online = |cpu: usize| slots[cpu].online.load(Relaxed) != 0;
-        let is_free = |cpu: usize| slots[cpu].lease.load(Relaxed) == 0; // ORDERING(R6)
         let own = self.cpu_hint(choice);
-        if !is_online(own) || is_free(own) {
+        // Nobody drains the lists of a cpu that never came online.
+        if !slots[own].is_online() || slots[own].is_free() {
             return None;
         }
         let is_any_free =
-            || self.find_spare(own).is_some() || (0..slots.len()).any(|cpu| is_online(cpu) && is_free(cpu));
+            || self.find_spare(own).is_some() || slots.iter().any(|slot| slot.is_online() && slot.is_free());
         (matches!(choice, CpuChoice::Fixed(_)) || !is_any_free()).then_some(own)
     }
 

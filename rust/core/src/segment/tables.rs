@@ -484,6 +484,20 @@ shared! {
     }
 }
 
+impl CpuSlot {
+    /// Is its cpu online, so that drains look at its lists?
+    #[inline(always)]
+    pub fn is_online(&self) -> bool {
+        self.online.load(Relaxed) != 0 // ORDERING(R7)
+    }
+
+    /// Does nobody hold its lease at this moment? A look only: taking the lease decides.
+    #[inline(always)]
+    pub fn is_free(&self) -> bool {
+        self.lease.load(Relaxed) == 0 // ORDERING(R6)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -112,7 +112,7 @@ impl Zone<'_> {
     /// Cpus that are online, ascending.
     fn online_cpus(self) -> impl Iterator<Item = usize> {
         let cpus = &self.0.cpus;
-        (0..cpus.len()).filter(|cpu| cpus[*cpu].online.load(Relaxed) != 0) // ORDERING(R7)
+        (0..cpus.len()).filter(|cpu| cpus[*cpu].is_online())
     }
 
     /// Pages on a cpu's lists.

@@ -111,9 +111,14 @@ fn with_pages_on_spares() -> (PageAllocator, u64) {
     let [machine, _] = two_cpus(&Config::default());
     let before = nr_free(&machine);
     let leases = hold(&machine, CPUS.into_iter());
-    let pfn = machine.alloc_pages(CpuChoice::Current, request(Gfp::GFP_KERNEL, 0), &NoHooks).unwrap();
-    machine.free_pages(CpuChoice::Current, pfn, 0).unwrap();
+    // So few pages that a cpu's counter would keep them back.
+    let pfn = machine.alloc_pages(CpuChoice::Current, request(Gfp::GFP_KERNEL, 1), &NoHooks).unwrap();
+    machine.free_pages(CpuChoice::Current, pfn, 1).unwrap();
     assert!(nr_on_spares(&machine) > 1, "a refill");
+    for zone in machine.populated_zone_numbers().into_iter().filter_map(|number| machine.zone_by_number(number)) {
+        let on_lists: u64 = zone.nr_free().iter().zip(0..).map(|(n, order)| n << order).sum();
+        assert_eq!(zone.free_pages_snapshot(), on_lists as i64, "spare slots count at once");
+    }
     drop(leases);
     machine.validate().unwrap();
     (machine, before)

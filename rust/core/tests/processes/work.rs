@@ -15,7 +15,8 @@ const MIB: u64 = 1 << 20;
 /// Pages of the machine.
 pub const NR_PAGES: u64 = (128 * MIB) >> 12;
 
-/// Cpu slots: fewer than there are workers at times, so that some work without a lease.
+/// Cpus: fewer than there are workers at times, so that some use spare slots, and some that name a
+/// cpu work without a lease.
 pub const NR_CPUS: usize = 4;
 
 /// Most pages a worker keeps.
